@@ -1,0 +1,301 @@
+"""Engine bundles: written whole or not at all, opened only after every byte was checked.
+
+    <store>/<name>/<version>/
+        manifest.json   what the other files are, with their sizes and SHA-256
+        model.onnx      features -> scores, items, channels; all data inside
+        items.arrow     the catalogue
+
+``Bundle.open`` reads each file once through one descriptor and hashes the bytes that it then
+parses, so that nothing can be swapped between check and use. No inference session is opened here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engines.catalogue import Catalogue, columns
+from engines.features import FEATURES
+from engines.graph_check import check_model
+from engines.manifest import (
+    ITEMS,
+    MANIFEST,
+    MODEL,
+    FileEntry,
+    Manifest,
+    Tensor,
+    Training,
+    parse_manifest,
+)
+from schemas.errors import BundleRefused, EngineError
+
+MAX_MANIFEST_BYTES = 1 << 20
+TEMPORARY = ".tmp-"
+REFETCH = "train the engine again, or fetch a whole copy of the bundle"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An engine that has no place in a store yet.
+
+    Args:
+        model: serialised ONNX, inputs a subset of ``FEATURES``, outputs as in ``outputs_of``.
+        catalogue: the items that it ranks.
+        batch, k: B and k of the fixed shapes.
+        input_widths: feature name -> second dimension.
+        channels: names of the values of the ``channels`` output.
+        kind, parameters: which model it is and how it was made.
+        training: the log it was fitted on.
+    """
+
+    model: bytes
+    catalogue: Catalogue
+    batch: int
+    k: int
+    input_widths: dict[str, int]
+    channels: tuple[str, ...]
+    kind: str
+    training: Training
+    parameters: dict[str, int | float | str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    precision: str = "float32"
+    parent: str | None = None
+
+    def manifest(self, name: str, version: str, files: dict[str, bytes]) -> Manifest:
+        """The manifest of this draft as ``name@version`` with these files."""
+        return Manifest.model_validate(
+            {
+                "format_version": 1,
+                "name": name,
+                "version": version,
+                "parent": self.parent,
+                "model": self.kind,
+                "parameters": self.parameters,
+                "precision": self.precision,
+                "batch": self.batch,
+                "k": self.k,
+                "catalogue_size": len(self.catalogue),
+                "inputs": [
+                    Tensor(name=name, dtype=FEATURES[name].name, shape=[self.batch, width])
+                    for name, width in self.input_widths.items()
+                ],
+                "outputs": outputs_of(self.batch, self.k),
+                "channels": list(self.channels),
+                "training": self.training,
+                "metrics": self.metrics,
+                "files": {
+                    file: FileEntry(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+                    for file, data in files.items()
+                },
+            }
+        )
+
+
+def outputs_of(batch: int, k: int) -> list[Tensor]:
+    """The outputs that every engine has."""
+    return [
+        Tensor(name="scores", dtype="float32", shape=[batch, k]),
+        Tensor(name="items", dtype="int64", shape=[batch, k]),
+        Tensor(name="channels", dtype="int64", shape=[batch, k]),
+    ]
+
+
+def write_bundle(folder: Path, draft: Draft, name: str, version: str) -> None:
+    """Write ``draft`` as the bundle ``folder``, or leave nothing there.
+
+    The files are made in a temporary folder beside it, flushed to disk and renamed into place.
+
+    Raises:
+        EngineError: the folder exists, or the disk refuses.
+    """
+    files = {MODEL: draft.model, ITEMS: _items_bytes(draft.catalogue)}
+    manifest = draft.manifest(name, version, files)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))
+    try:
+        for file, data in {**files, MANIFEST: manifest.to_bytes()}.items():
+            write_flushed(temporary / file, data)
+        temporary.chmod(0o755)
+        flush_folder(temporary)
+        temporary.rename(folder)
+        flush_folder(folder.parent)
+    except OSError as error:
+        raise EngineError(
+            f"the bundle {name}@{version} cannot be written",
+            expected=f"a new folder {folder}",
+            received=str(error),
+            fix="choose another version, or free the disk",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_flushed(path: Path, data: bytes) -> None:
+    """Write ``data`` and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _items_bytes(catalogue: Catalogue) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, catalogue.table.schema) as writer:
+        writer.write_table(catalogue.table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A verified bundle in memory.
+
+    Args:
+        folder: where it was read from.
+        manifest: its parsed manifest.
+        digest: SHA-256 of ``manifest.json``, 32 bytes: names the engine's every byte.
+        model: the bytes of ``model.onnx``.
+        catalogue: the items.
+    """
+
+    folder: Path
+    manifest: Manifest
+    digest: bytes
+    model: bytes
+    catalogue: Catalogue
+
+    @property
+    def label(self) -> str:
+        """``name@version``, as lists carry it."""
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    @classmethod
+    def open(cls, folder: Path, expected_manifest_sha256: str | None = None) -> Bundle:
+        """Read and verify a bundle.
+
+        Args:
+            folder: of the bundle.
+            expected_manifest_sha256: hex; what the manifest must hash to, if known.
+
+        Raises:
+            BundleRefused: anything missing, unknown, truncated, altered, dangerous or of another
+                shape than the manifest says. No session was opened.
+        """
+        with _opened(folder) as descriptor:
+            text = _read(descriptor, MANIFEST, MAX_MANIFEST_BYTES)
+            digest = hashlib.sha256(text)
+            if expected_manifest_sha256 not in (None, digest.hexdigest()):
+                raise _refusal(
+                    MANIFEST, f"SHA-256 {expected_manifest_sha256}", digest.hexdigest(), REFETCH
+                )
+            manifest = parse_manifest(text)
+            _check_claims(manifest)
+            _check_listing(os.listdir(descriptor), manifest)  # noqa: PTH208 - of this folder
+            files = {
+                name: _read_verified(descriptor, name, entry)
+                for name, entry in sorted(manifest.files.items())
+            }
+        check_model(files[MODEL], manifest)
+        catalogue = _parse_items(files[ITEMS], manifest)
+        return cls(folder, manifest, digest.digest(), files[MODEL], catalogue)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """A descriptor of the folder, so that every file below is opened in this very folder."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise _refusal(str(folder), "a bundle folder", str(error), REFETCH) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read(folder: int, name: str, limit: int, exact: bool = False) -> bytes:
+    """A regular file of at most (or exactly) ``limit`` bytes; the size is judged first."""
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for a writer.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _refusal(name, "a regular file", stat.filemode(status.st_mode), REFETCH)
+            if status.st_size > limit or (exact and status.st_size != limit):
+                bound = f"{limit} bytes" if exact else f"at most {limit} bytes"
+                raise _refusal(name, bound, f"{status.st_size} bytes", REFETCH)
+            return file.read(limit)
+    except OSError as error:
+        raise _refusal(name, "a regular, readable file, no link", str(error), REFETCH) from error
+
+
+def _read_verified(folder: int, name: str, entry: FileEntry) -> bytes:
+    data = _read(folder, name, entry.size_bytes, exact=True)
+    received = hashlib.sha256(data).hexdigest()
+    if received != entry.sha256:
+        raise _refusal(name, f"SHA-256 {entry.sha256}", received, REFETCH)
+    return data
+
+
+def _check_listing(names: list[str], manifest: Manifest) -> None:
+    expected = {MANIFEST, *manifest.files}
+    for name in sorted(set(names) ^ expected):
+        found = "missing" if name in expected else "present, but not in the manifest"
+        raise _refusal(name, f"exactly {sorted(expected)}", found, REFETCH)
+
+
+def _check_claims(manifest: Manifest) -> None:
+    """The manifest against itself: files, batch, inputs, outputs."""
+    if not {MODEL, ITEMS} <= set(manifest.files):
+        raise _refusal(MANIFEST, f"files {MODEL} and {ITEMS}", str(sorted(manifest.files)), REFETCH)
+    for tensor in manifest.inputs:
+        dtype = FEATURES.get(tensor.name)
+        if dtype is None or dtype.name != tensor.dtype or tensor.shape[0] != manifest.batch:
+            known = ", ".join(f"{name} {dtype}" for name, dtype in FEATURES.items())
+            raise _refusal(
+                MANIFEST, f"inputs out of {known}, of {manifest.batch} rows", str(tensor), REFETCH
+            )
+    outputs = outputs_of(manifest.batch, manifest.k)
+    if manifest.outputs != outputs:
+        raise _refusal(MANIFEST, f"outputs {outputs}", str(manifest.outputs), REFETCH)
+
+
+def _parse_items(data: bytes, manifest: Manifest) -> Catalogue:
+    import pyarrow as pa
+
+    try:
+        table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise _refusal(ITEMS, "an Arrow IPC file", str(error), REFETCH) from error
+    if not table.schema.equals(columns()):
+        raise _refusal(ITEMS, str(columns()), str(table.schema), REFETCH)
+    if table.num_rows != manifest.catalogue_size:
+        raise _refusal(ITEMS, f"{manifest.catalogue_size} items", f"{table.num_rows}", REFETCH)
+    try:
+        return Catalogue.from_table(table)
+    except EngineError as error:
+        raise _refusal(ITEMS, error.expected, f"{error.message}: {error.received}") from error
+
+
+def _refusal(file: str, expected: str, received: str, fix: str = REFETCH) -> BundleRefused:
+    return BundleRefused(
+        f"the engine bundle is refused: {file}", expected=expected, received=received, fix=fix
+    )

@@ -1,0 +1,94 @@
+"""``manifest.json``: what a bundle claims to hold. Parsed strictly: nothing coerced or ignored."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import BundleRefused
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+ITEMS = "items.arrow"
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+"""Of engine names and versions: a folder name that cannot climb out of the store."""
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+FileName = Annotated[str, Field(pattern=r"^(model\.onnx|items\.arrow|model\.[a-z0-9_-]+\.plan)$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class FileEntry(_Strict):
+    """One file of the bundle."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=1)]
+
+
+class Tensor(_Strict):
+    """One input or output of the model, every dimension fixed."""
+
+    name: Annotated[str, Field(min_length=1)]
+    dtype: Literal["int64", "float32"]
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
+
+
+class Training(_Strict):
+    """The log that the model was fitted on, and its range."""
+
+    log: str
+    events: Annotated[int, Field(ge=0)]
+    users: Annotated[int, Field(ge=0)]
+    first_event_time: int | None  # ms since 1970-01-01T00:00:00Z
+    last_event_time: int | None
+
+
+class Manifest(_Strict):
+    """Everything a worker must know before it loads the model."""
+
+    format_version: Literal[1]
+    name: Name
+    version: Name
+    parent: str | None  # name@version that this engine was made from
+    model: str  # the kind of model, such as "cooccurrence"
+    parameters: dict[str, int | Finite | str]
+    precision: Literal["float32", "float16", "int8"]
+    batch: Annotated[int, Field(ge=1)]  # B, the only batch size the model is ever run with
+    k: Annotated[int, Field(ge=1)]
+    catalogue_size: Annotated[int, Field(ge=1)]
+    inputs: Annotated[list[Tensor], Field(min_length=1)]
+    outputs: Annotated[list[Tensor], Field(min_length=1)]
+    channels: Annotated[list[str], Field(min_length=1)]  # what the ``channels`` output counts in
+    training: Training
+    metrics: dict[str, Finite]
+    files: dict[FileName, FileEntry]
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: sorted keys, so equal manifests are equal bytes."""
+        return (json.dumps(self.model_dump(), indent=2, sort_keys=True) + "\n").encode()
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """The manifest in ``data``.
+
+    Raises:
+        BundleRefused: not JSON, a field missing, unknown or of the wrong type or range.
+    """
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise BundleRefused(
+            f"{MANIFEST} is not a valid manifest: {field}",
+            expected=first["msg"],
+            received=repr(first["input"])[:200],
+            fix="train the engine again, or fetch a whole copy of the bundle",
+        ) from error

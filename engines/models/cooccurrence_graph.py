@@ -1,0 +1,121 @@
+"""The scoring half of the co-occurrence model, as an ONNX graph of fixed shapes.
+
+    item, event_type [B, H] ─ last L ─▶ neighbours, weights [B, L, N] ─▶ added to the prior [B, W]
+    excluded [B, X] ───────────────────────────────────────────────────▶ -inf ─▶ the k best
+
+W is I + 1, or k where there are fewer items than k. The sums run over the whole catalogue: at
+12,000 items that is faster than to sort out the few candidates, and exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.bundle import outputs_of
+from schemas.profile import HISTORY_SLOTS
+
+CHANNELS = ("popularity", "cooccurrence")
+LAST = 8
+DECAY = 0.6
+
+EVENT_WEIGHTS = np.array([0, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0], np.float32)
+"""u(type) by Avro enum order: what speaks for an item (view, click, cart, purchase, rating, like,
+share) counts 1; unknown, impression, return, dislike, hide and types yet to come count nothing."""
+
+
+def input_widths(excluded_slots: int) -> dict[str, int]:
+    """The second dimension of every input."""
+    return {"item": HISTORY_SLOTS, "event_type": HISTORY_SLOTS, "excluded": excluded_slots}
+
+
+def export(
+    neighbours: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    popularity: NDArray[np.float64],
+    *,
+    batch: int,
+    k: int,
+    excluded_slots: int,
+) -> bytes:
+    """The serialised model; equal arguments give equal bytes.
+
+    Args:
+        neighbours, weights: [I+1, N] as in ``CooccurrenceModel``.
+        popularity: [I+1], 0 at 0.
+    """
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    prior = _prior(weights, popularity, width=max(len(popularity), k))
+    constants = {
+        "neighbours": neighbours,
+        "weights": weights,
+        "event_weights": EVENT_WEIGHTS,
+        "recency": DECAY ** np.arange(LAST - 1, -1, -1, dtype=np.float32)[None],
+        "prior_row": prior,
+        "whole": np.array([batch, prior.shape[1]]),
+        "flat": np.array([batch, LAST * neighbours.shape[1]]),
+        "minus_last": np.array([-LAST]),
+        "end": np.array([HISTORY_SLOTS]),
+        "axis_1": np.array([1]),
+        "axis_2": np.array([2]),
+        "no_score": np.full((batch, excluded_slots), -np.inf, np.float32),
+        "k": np.array([k]),
+    }
+    widths = input_widths(excluded_slots)
+    kinds = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        _nodes(),
+        "cooccurrence",
+        [value(name, TensorProto.INT64, [batch, width]) for name, width in widths.items()],
+        [value(t.name, kinds[t.dtype], t.shape) for t in outputs_of(batch, k)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    # Opset 18 and IR 8 are of ONNX 1.13: every runtime in use reads them.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _nodes() -> list[Any]:
+    from onnx import TensorProto
+    from onnx.helper import make_node as node
+
+    return [
+        node("Slice", ["item", "minus_last", "end", "axis_1"], ["last"]),
+        node("Slice", ["event_type", "minus_last", "end", "axis_1"], ["last_type"]),
+        node("Gather", ["event_weights", "last_type"], ["type_weight"]),
+        node("Mul", ["type_weight", "recency"], ["event_weight"]),
+        node("Unsqueeze", ["event_weight", "axis_2"], ["event_weight_3d"]),
+        node("Gather", ["weights", "last"], ["weight"]),
+        node("Mul", ["weight", "event_weight_3d"], ["part"]),
+        node("Reshape", ["part", "flat"], ["flat_part"]),
+        node("Gather", ["neighbours", "last"], ["neighbour"]),
+        node("Reshape", ["neighbour", "flat"], ["flat_neighbour"]),
+        node("Expand", ["prior_row", "whole"], ["prior"]),  # folded when a session is opened
+        node(
+            "ScatterElements",
+            ["prior", "flat_neighbour", "flat_part"],
+            ["sum"],
+            axis=1,
+            reduction="add",
+        ),
+        node("ScatterElements", ["sum", "excluded", "no_score"], ["score"], axis=1),
+        node("TopK", ["score", "k"], ["scores", "items"], axis=1),  # ties: the lower index first
+        node("GatherElements", ["prior", "items"], ["base"], axis=1),
+        node("Greater", ["scores", "base"], ["raised"]),
+        node("Cast", ["raised"], ["channels"], to=TensorProto.INT64),
+    ]
+
+
+def _prior(
+    weights: NDArray[np.float32], popularity: NDArray[np.float64], width: int
+) -> NDArray[np.float32]:
+    """Popularity [1, width], at most half of the least sum that an event gives; -inf is no item."""
+    least = float(weights[weights > 0].min(initial=1)) * DECAY ** (LAST - 1)
+    prior = np.full((1, width), -np.inf, np.float32)
+    prior[0, 1 : len(popularity)] = popularity[1:] / popularity.max() * (least / 2)
+    return prior

@@ -1,0 +1,288 @@
+"""The command line: one command per line of work, no logic.
+
+Modules are imported inside the commands, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.command import Call, Result, register
+
+app = typer.Typer(
+    help="Streaming features and inference for recommendations: events in, fresh lists out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+main = app
+command = partial(register, app)
+
+Kind = Annotated[str, typer.Argument(help="Kind of event log: otto, retail, sequences, avro, …")]
+Log = Annotated[Path, typer.Argument(help="The log: a file, or a folder of files.")]
+User = Annotated[str, typer.Option(help="The user's id.")]
+Since = Annotated[str | None, typer.Option(help="Oldest event time, such as 2010-12-01.")]
+Until = Annotated[str | None, typer.Option(help="First event time no longer wanted.")]
+Seconds = Annotated[float | None, typer.Option(min=0.0, help="Stop after so many seconds.")]
+
+
+@command
+def validate(call: Call) -> Result:
+    """Check the settings and list every problem.
+
+    Example: headrace validate --config headrace.toml
+    """
+    from dataclasses import asdict
+
+    from schemas.errors import SettingsError
+
+    problems = [asdict(problem) for problem in call.problems()]
+    call.exit_code = SettingsError.exit_code if problems else 0
+    return {"valid": not problems, "problems": problems}
+
+
+@command
+def settings(call: Call) -> Result:
+    """Print the settings in force, secrets masked.
+
+    Example: headrace settings --set kafka.partitions=8
+    """
+    return call.settings.as_dict()
+
+
+@command
+def up(call: Call) -> Result:
+    """Start the local broker and create the topics.
+
+    Example: headrace up
+    """
+    from pipeline import local
+
+    return local.up(call.settings)
+
+
+@command
+def down(call: Call) -> Result:
+    """Stop the local broker; its data stay.
+
+    Example: headrace down
+    """
+    from pipeline import local
+
+    return local.down(call.settings)
+
+
+@command
+def status(call: Call) -> Result:
+    """Tell whether the local broker runs.
+
+    Example: headrace status --json
+    """
+    from pipeline import local
+
+    return local.status(call.settings)
+
+
+@command
+def topics(call: Call) -> Result:
+    """Create the topics that are missing and check the others, on any cluster.
+
+    Example: headrace topics --set kafka.bootstrap_servers=kafka:9092
+    """
+    from pipeline import kafka
+
+    return kafka.ensure_topics(call.settings)
+
+
+@command
+def produce(
+    call: Call,
+    kind: Kind,
+    path: Log,
+    since: Since = None,
+    until: Until = None,
+    rate: Annotated[float | None, typer.Option(min=1e-3, help="Events per second.")] = None,
+    speedup: Annotated[
+        float | None, typer.Option(min=1e-3, help="So many times faster than event time.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where an earlier run was stopped.")] = True,
+) -> Result:
+    """Send an event log to the events topic.
+
+    Example: headrace produce retail online_retail.parquet --rate 1000
+    """
+    from pipeline import produce, sources
+
+    source = sources.open_source(kind, path, since_ms=_ms(since), until_ms=_ms(until))
+    return produce.produce(
+        call.settings, source, rate=rate, speedup=speedup, resume=resume, console=call.console
+    )
+
+
+@command
+def consume(
+    call: Call,
+    user: Annotated[str | None, typer.Option(help="Only this user.")] = None,
+    follow: Annotated[bool, typer.Option(help="Go on with new lists until Ctrl-C.")] = False,
+    from_beginning: Annotated[
+        bool, typer.Option(help="With --follow: first what is there.")
+    ] = True,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many lists; 0: all.")] = 10,
+) -> Result:
+    """Show lists of the recommendations topic.
+
+    Example: headrace consume --user user-00042
+    """
+    from pipeline import consume, lists
+
+    return consume.consume(
+        call.settings,
+        lists.printer(call.settings, quiet=call.as_json),
+        user=user,
+        follow=follow,
+        from_beginning=from_beginning,
+        limit=limit,
+    )
+
+
+@command
+def forget(
+    call: Call,
+    user: User,
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="Events up to this time are never applied again. [default: now]"),
+    ] = None,
+) -> Result:
+    """Order a user's profile to be erased.
+
+    Example: headrace forget --user user-00042
+    """
+    from pipeline import produce
+
+    return produce.send_control(call.settings, user, "forget", _ms(as_of))
+
+
+@command
+def rerank(call: Call, user: User) -> Result:
+    """Order a list for a user without waiting for an event.
+
+    Example: headrace rerank --user user-00042
+    """
+    from pipeline import produce
+
+    return produce.send_control(call.settings, user, "rerank")
+
+
+@command
+def train(
+    call: Call,
+    kind: Kind,
+    path: Log,
+    until: Until = None,
+    model: Annotated[str, typer.Option(help="What to fit.")] = "cooccurrence",
+    name: Annotated[str, typer.Option(help="Name of the engine. [default: the model's]")] = "",
+) -> Result:
+    """Fit an engine on an event log and add it to the store.
+
+    Example: headrace train retail online_retail.parquet --until 2010-12-01 --name shop
+    """
+    from pipeline.train import train
+
+    return train(call.settings, model, kind, path, _ms(until), name, call.console)
+
+
+@command
+def activate(
+    call: Call,
+    name: Annotated[str, typer.Argument(help="Name of the engine.")],
+    version: Annotated[str | None, typer.Argument(help="[default: the newest]")] = None,
+) -> Result:
+    """Make an engine of the store the active one.
+
+    Example: headrace activate shop 3
+    """
+    from engines.registry import Registry
+
+    return Registry(call.settings.engine.store).activate(name, version).model_dump()
+
+
+@command
+def engines(call: Call) -> Result:
+    """List the engines of the store.
+
+    Example: headrace engines
+    """
+    from dataclasses import asdict
+
+    from engines.registry import Registry
+
+    return {"engines": [asdict(entry) for entry in Registry(call.settings.engine.store).list()]}
+
+
+@command
+def evaluate(
+    call: Call,
+    kind: Kind,
+    path: Log,
+    model: Annotated[str, typer.Option(help="What to fit.")] = "cooccurrence",
+) -> Result:
+    """Measure a model's next-item accuracy: leave-one-out, all items ranked.
+
+    Example: headrace evaluate sequences beauty.txt
+    """
+    from pipeline.evaluate import evaluate
+
+    return evaluate(model, kind, path, call.console)
+
+
+@command
+def plan(call: Call) -> Result:
+    """Print the Flink job's plan without running it.
+
+    Example: headrace plan
+    """
+    from pipeline.run import plan
+
+    return plan(call.settings)
+
+
+@command
+def run(
+    call: Call,
+    seconds: Seconds = None,
+    bounded: Annotated[bool, typer.Option(help="End at the topics' present end.")] = False,
+) -> Result:
+    """Run the Flink job on this machine until Ctrl-C.
+
+    Example: headrace run --set job.emit=every
+    """
+    from pipeline.run import run
+
+    return run(call.settings, call.console, seconds=seconds, bounded=bounded)
+
+
+@command
+def demo(
+    call: Call,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the play.")] = 60.0,
+    rate: Annotated[float, typer.Option(min=1.0, help="Events per second.")] = 200.0,
+) -> Result:
+    """Play a made-up shop through the whole pipeline, from nothing to fresh lists.
+
+    Example: headrace demo --seconds 30
+    """
+    from pipeline.demo.run import demo
+
+    return demo(call.settings, seconds, rate, call.console)
+
+
+def _ms(time: str | None) -> int | None:
+    from pipeline.sources import parse_time
+
+    return None if time is None else parse_time(time)

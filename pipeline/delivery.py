@@ -1,0 +1,104 @@
+"""Which events of a log are surely in Kafka, so that sending can go on after a kill.
+
+Kafka confirms records in no fixed order across partitions. Sent records are therefore counted in
+spans; a span is delivered when each of its records is, and so is everything up to it when all
+spans before it are:
+
+    sent      |--- span 1 ---|--- span 2 ---|--- span 3 ...
+    confirmed |ooooooooooooooo|ooo.oooo.ooooo|oooo....
+              └─ delivered ──┘
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter, deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError as Reason
+
+
+class Span:
+    """Records sent one after another; called by the producer once for each of them."""
+
+    __slots__ = ("_failures", "end", "pending")
+
+    def __init__(self, failures: Counter[str]) -> None:
+        self.pending = 0
+        self.end = 0
+        self._failures = failures
+
+    def __call__(self, error: Reason | None, message: object) -> None:
+        if error is None:
+            self.pending -= 1
+        else:
+            self._failures[error.str()] += 1
+
+
+class Ledger:
+    """Counts what is sent and delivered.
+
+    Attributes:
+        sent: records sent, those of earlier runs included.
+        delivered: how many of them, counted from the first, are all delivered.
+        failures: records that Kafka did not take, by reason. They never become delivered.
+    """
+
+    def __init__(self, delivered: int) -> None:
+        self.sent = delivered
+        self.delivered = delivered
+        self.failures: Counter[str] = Counter()
+        self._spans = deque([Span(self.failures)])
+
+    def enter(self) -> Span:
+        """Counts one record as sent; the span is to be called when its fate is known."""
+        span = self._spans[-1]
+        span.pending += 1
+        self.sent += 1
+        return span
+
+    def close_span(self) -> None:
+        """Ends the present span, begins another, and moves ``delivered`` on as far as it goes."""
+        self._spans[-1].end = self.sent
+        self._spans.append(Span(self.failures))
+        while len(self._spans) > 1 and not self._spans[0].pending:
+            self.delivered = self._spans.popleft().end
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A file that remembers how much of one log was delivered to one topic.
+
+    Attributes:
+        file: named after what is sent where.
+        identity: log and topic, JSON-ready; a changed log or a new topic is another identity.
+    """
+
+    file: Path
+    identity: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path, identity: dict[str, Any]) -> Progress:
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return cls(folder / f"{digest[:16]}.json", identity)
+
+    def read(self) -> tuple[int, bool]:
+        """How many events were delivered, and whether they were all."""
+        try:
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return 0, False
+        return kept["delivered"], kept["finished"]
+
+    def write(self, delivered: int, *, finished: bool = False) -> None:
+        """Replaces the file as a whole, so that a kill leaves the old one or the new one."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        kept = {"delivered": delivered, "finished": finished, "identity": self.identity}
+        partial = self.file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        partial.replace(self.file)

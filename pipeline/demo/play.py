@@ -1,0 +1,106 @@
+"""What the demo sends: the events of the synthetic shop, with a few faults among them.
+
+Every record has a due time. An event is stamped with its due time, not with the time it got away,
+so that a stall of the sender counts as lost freshness instead of hiding it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from pipeline.config import KafkaSettings
+from pipeline.sources.base import UserEvent
+from schemas import codec
+
+DOUBLED_SHARE = 0.01
+LATE_SHARE = 0.003
+BAD_SHARE = 0.005
+LATE_BY_MS = 2 * 3600 * 1000
+FORGOTTEN_USERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record to send ``due_s`` seconds after the start."""
+
+    due_s: float
+    topic: str
+    key: bytes
+    value: bytes
+
+
+def play(
+    events: Iterable[UserEvent], kafka: KafkaSettings, start_ms: int, rate: float, seed: int
+) -> Iterator[Record]:
+    """Records in the order of their due times.
+
+    Args:
+        events: in order; their times are replaced by due times.
+        kafka: names of the topics.
+        start_ms: of the play, ms since 1970.
+        rate: events per second.
+        seed: of the faults.
+    """
+    chance = random.Random(f"{seed} faults")  # noqa: S311 - a seeded play, not a secret
+    encoder = codec.Encoder("user_event")
+    for at, event in enumerate(events):
+        due_s = at / rate
+        stamped = replace(event, event_time=start_ms + round(due_s * 1000))
+        if chance.random() < LATE_SHARE:
+            stamped = replace(stamped, event_time=stamped.event_time - LATE_BY_MS)
+        record = Record(
+            due_s, kafka.events_topic, event.user_id.encode(), encoder.encode(stamped.as_record())
+        )
+        yield record
+        if chance.random() < DOUBLED_SHARE:
+            yield record
+        if chance.random() < BAD_SHARE:
+            yield replace(record, value=spoilt(record.value, chance))
+
+
+def spoilt(value: bytes, chance: random.Random) -> bytes:
+    """The value as a faulty producer might have sent it; never decodable."""
+    return chance.choice(
+        [
+            b'{"user_id": "json, not Avro"}',
+            value[:2] + b"\0" * 8 + value[10:],
+            value[: len(value) // 2],
+            value + b"\n",
+            b"",
+        ]
+    )
+
+
+def forget_orders(users: list[str], kafka: KafkaSettings, as_of_ms: int, due_s: float) -> list[Record]:
+    """Orders to forget users, all due at once."""
+    return [
+        Record(
+            due_s,
+            kafka.control_topic,
+            user.encode(),
+            codec.encode(
+                "control",
+                {
+                    "control_id": f"demo-forget-{user}",
+                    "user_id": user,
+                    "action": "forget",
+                    "as_of": as_of_ms,
+                },
+            ),
+        )
+        for user in users
+    ]
+
+
+def busiest_users(events: Iterable[UserEvent], count: int) -> list[str]:
+    """The users with the most events, busiest first."""
+    return [user for user, _ in Counter(event.user_id for event in events).most_common(count)]
+
+
+def split(events: Iterator[UserEvent], first: int) -> tuple[list[UserEvent], list[UserEvent]]:
+    """The first events, to train on, and the rest, to play."""
+    return list(islice(events, first)), list(events)

@@ -1,0 +1,286 @@
+"""How Headrace speaks to Kafka: client settings and topics.
+
+Every producer partitions alike (murmur2 of the key, as Java does), so a user's events, orders and
+lists lie in the same partition of each topic; that is why the number of partitions never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.murmur2 import partition_of
+from schemas.errors import KafkaError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message
+    from confluent_kafka import KafkaError as Reason
+    from confluent_kafka.admin import AdminClient
+
+    from pipeline.config import Settings
+    from pipeline.sections import KafkaSettings
+
+ANSWER_S = 5.0
+"""How long a broker may take to answer before it counts as unreachable."""
+SILENCE_S = 10.0
+"""After how long without a word a broker is given up while reading."""
+NO_BROKER = "`headrace up` starts a local broker; or mend kafka.bootstrap_servers"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it must be. Settings that are not named here are the cluster's business."""
+
+    name: str
+    config: dict[str, str]
+
+
+def topics_of(kafka: KafkaSettings) -> list[Topic]:
+    """The topics of a job, in the order in which records pass them."""
+    plain = {"cleanup.policy": "delete"}
+    topics = [
+        Topic(kafka.events_topic, plain),
+        # Orders to forget outlive the events that they are about.
+        Topic(kafka.control_topic, plain | {"retention.ms": "-1"}),
+        Topic(kafka.recommendations_topic, {"cleanup.policy": "compact"}),
+        Topic(kafka.dead_letters_topic, plain),
+    ]
+    return topics + ([Topic(kafka.audit_topic, plain)] if kafka.audit_topic else [])
+
+
+def client_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """Where the brokers are and who we are, for any client of librdkafka."""
+    given = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "security.protocol": kafka.security_protocol,
+        "sasl.mechanism": kafka.sasl_mechanism,
+        "sasl.username": kafka.sasl_username,
+        "sasl.password": kafka.sasl_password.get_secret_value() if kafka.sasl_password else "",
+        "ssl.ca.location": kafka.ssl_ca_location,
+    }
+    # librdkafka's own log would write to stderr; its errors come back as exceptions all the same.
+    return {name: value for name, value in given.items() if value} | {"log_level": 0}
+
+
+def producer_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """A producer that loses, doubles and reorders nothing."""
+    return client_config(kafka) | {
+        "partitioner": "murmur2_random",
+        "enable.idempotence": True,
+        "acks": "all",
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        "delivery.timeout.ms": 30_000,
+    }
+
+
+def consumer_config(kafka: KafkaSettings) -> dict[str, Any]:
+    """A consumer that is told its partitions and commits nothing."""
+    return client_config(kafka) | {
+        "group.id": "headrace-reader",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 50,
+    }
+
+
+def ensure_topics(settings: Settings) -> dict[str, list[str]]:
+    """Creates the topics that are missing and checks those that exist.
+
+    Returns:
+        The names ``created`` and those found ``existing``.
+
+    Raises:
+        KafkaError: no broker answers, a topic is not as it must be or cannot be created.
+    """
+    with reaching(settings.kafka) as admin:
+        existing, missing = _look(admin, settings.kafka)
+        _create(admin, missing, settings.kafka)
+    return {"created": [t.name for t in missing], "existing": [t.name for t in existing]}
+
+
+def check_topics(settings: Settings) -> None:
+    """Like `ensure_topics`, but a missing topic is an error."""
+    with reaching(settings.kafka) as admin:
+        _, missing = _look(admin, settings.kafka)
+    if missing:
+        raise KafkaError(
+            "Topics are missing",
+            expected=f"topics {', '.join(t.name for t in topics_of(settings.kafka))}",
+            received=f"no {', '.join(t.name for t in missing)}",
+            fix="`headrace topics` creates them; or mend the kafka.*_topic settings",
+        )
+
+
+def reader(
+    settings: Settings, topics: Iterable[str], *, key: bytes | None = None, from_end: bool = False
+) -> Consumer:
+    """A consumer of whole topics, from their beginning; commits nothing. Close it after use.
+
+    Args:
+        settings: where the topics are.
+        topics: names of existing topics.
+        key: read only the partitions in which records with this key lie.
+        from_end: read only what comes from now on.
+    """
+    from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
+
+    start = OFFSET_END if from_end else OFFSET_BEGINNING
+    places = []
+    for topic in topics:
+        count = partitions_of(settings.kafka, topic)
+        chosen = range(count) if key is None else [partition_of(key, count)]
+        places += [TopicPartition(topic, partition, start) for partition in chosen]
+    consumer = Consumer(consumer_config(settings.kafka))
+    consumer.assign(places)
+    return consumer
+
+
+def read_to_end(settings: Settings, topic: str, *, key: bytes | None = None) -> Iterator[Message]:
+    """Every record from the beginning of a topic to its present end; ``key`` as in `reader`."""
+    from confluent_kafka import KafkaError as Reason
+
+    consumer = reader(settings, [topic], key=key)
+    unfinished = len(consumer.assignment())
+    try:
+        while unfinished:
+            message = consumer.poll(SILENCE_S)
+            if message is None:
+                raise KafkaError(
+                    f"Topic {topic} fell silent before its end",
+                    expected="records, or the end of the topic",
+                    received=f"nothing for {SILENCE_S:.0f} s",
+                    fix=NO_BROKER,
+                )
+            if message.error() is None:
+                yield message
+            elif message.error().code() == Reason._PARTITION_EOF:
+                unfinished -= 1
+            else:
+                raise wrapped(message.error(), settings.kafka)
+    finally:
+        consumer.close()
+
+
+def partitions_of(kafka: KafkaSettings, topic: str) -> int:
+    """How many partitions a topic has.
+
+    Raises:
+        KafkaError: no broker answers, or there is no such topic.
+    """
+    with reaching(kafka) as admin:
+        # Asking for all topics: asking for one may create it on some clusters.
+        present = admin.list_topics(timeout=ANSWER_S).topics
+    if topic not in present:
+        raise KafkaError(
+            f"There is no topic {topic}",
+            expected=f"topic {topic} on {kafka.bootstrap_servers}",
+            received=", ".join(sorted(name for name in present if name[:2] != "__")) or "no topics",
+            fix="`headrace topics` creates the topics; or mend the kafka.*_topic settings",
+        )
+    return len(present[topic].partitions)
+
+
+def topic_id(kafka: KafkaSettings, topic: str) -> str:
+    """What tells a topic from one of the same name that was deleted, or is elsewhere.
+
+    Raises:
+        KafkaError: no broker answers, or there is no such topic.
+    """
+    from confluent_kafka import TopicCollection
+
+    partitions_of(kafka, topic)
+    with reaching(kafka) as admin:
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)
+        return str(described[topic].result().topic_id)
+
+
+@contextmanager
+def reaching(kafka: KafkaSettings) -> Iterator[AdminClient]:
+    """An admin client whose errors become KafkaError."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    told: list[Reason] = []
+    admin = AdminClient(client_config(kafka) | {"error_cb": told.append})
+    try:
+        yield admin
+    except KafkaException as error:
+        admin.poll(0)
+        raise wrapped(told[0] if told else error.args[0], kafka) from error
+
+
+def wrapped(reason: Reason, kafka: KafkaSettings) -> KafkaError:
+    """An error of librdkafka in Headrace's words."""
+    unreachable = {"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE"}
+    if reason.name() in unreachable:
+        return KafkaError(
+            "No Kafka broker answers",
+            expected=f"a broker at {kafka.bootstrap_servers}",
+            received=reason.str(),
+            fix=NO_BROKER,
+        )
+    return KafkaError(
+        "Kafka refused",
+        expected=f"the request to be granted by {kafka.bootstrap_servers}",
+        received=f"{reason.name()}: {reason.str()}",
+        fix="see the error's name in Kafka's documentation; often an ACL or a setting is missing",
+    )
+
+
+def _look(admin: AdminClient, kafka: KafkaSettings) -> tuple[list[Topic], list[Topic]]:
+    """Our topics that exist, checked, and those that do not."""
+    present = admin.list_topics(timeout=ANSWER_S).topics
+    existing = [topic for topic in topics_of(kafka) if topic.name in present]
+    missing = [topic for topic in topics_of(kafka) if topic.name not in present]
+    for topic in existing:
+        _check_partitions(topic.name, len(present[topic.name].partitions), kafka.partitions)
+    _check_policies(admin, existing)
+    return existing, missing
+
+
+def _check_partitions(topic: str, count: int, wanted: int) -> None:
+    if count != wanted:
+        raise KafkaError(
+            f"Topic {topic} has another number of partitions",
+            expected=f"{wanted} (kafka.partitions), the same for all topics",
+            received=str(count),
+            fix=f"kafka.partitions = {count} if all topics have as many, or another topic name",
+        )
+
+
+def _check_policies(admin: AdminClient, topics: list[Topic]) -> None:
+    from confluent_kafka.admin import ConfigResource, ResourceType
+
+    resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics}
+    if not resources:
+        return
+    for resource, answer in admin.describe_configs(
+        list(resources), request_timeout=ANSWER_S
+    ).items():
+        topic = resources[resource]
+        wanted, found = topic.config["cleanup.policy"], answer.result()["cleanup.policy"].value
+        if found != wanted:
+            raise KafkaError(
+                f"Topic {topic.name} is cleaned up the wrong way",
+                expected=f"cleanup.policy={wanted}",
+                received=f"cleanup.policy={found}",
+                fix="another topic name, or `kafka-configs --alter --entity-type topics "
+                f"--entity-name {topic.name} --add-config cleanup.policy={wanted}`",
+            )
+
+
+def _create(admin: AdminClient, topics: list[Topic], kafka: KafkaSettings) -> None:
+    from confluent_kafka.admin import NewTopic
+
+    if not topics:
+        return
+    wanted = [
+        NewTopic(t.name, kafka.partitions, kafka.replication_factor, config=t.config)
+        for t in topics
+    ]
+    for made in admin.create_topics(wanted, request_timeout=ANSWER_S).values():
+        made.result()

@@ -1,0 +1,193 @@
+"""The sections of the settings: every field with its default, its bounds and what it does.
+
+`deploy/headrace.example.toml` and the table in the README are made of these descriptions.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+
+_SECRET = re.compile(r"\$\{(env|file):(.+)\}")
+
+
+def _resolve_secret(value: object, info: ValidationInfo) -> object:
+    """Reads ``${env:NAME}`` or ``${file:PATH}``; a secret never stands in a file or a flag."""
+    if value is None or value == "" or isinstance(value, SecretStr):
+        return value or None
+    reference = _SECRET.fullmatch(value) if isinstance(value, str) else None
+    if reference is None:
+        raise ValueError("${env:NAME} or ${file:PATH}; a secret itself is refused")
+    kind, name = reference.groups()
+    if kind == "env":
+        environ = (info.context or {}).get("environ", {})
+        if not environ.get(name):
+            raise ValueError(f"environment variable {name} to be set and not empty")
+        return environ[name]
+    try:
+        return Path(name).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"a readable file at {name}") from error
+
+
+Secret = Annotated[SecretStr | None, BeforeValidator(_resolve_secret)]
+TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,248}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+FilePath = Annotated[Path, Field(strict=False)]
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, strict, and silent about values in its error messages."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, validate_default=True
+    )
+
+
+class KafkaSettings(Section):
+    """Where the topics are and how to reach them."""
+
+    bootstrap_servers: str = Field(
+        default="127.0.0.1:19092",
+        pattern=r"^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$",
+        description="Brokers to ask first: host:port, several separated by commas.",
+    )
+    events_topic: TopicName = Field(default="events", description="Topic of user events.")
+    control_topic: TopicName = Field(
+        default="control", description="Topic of orders: forget, rerank."
+    )
+    recommendations_topic: TopicName = Field(
+        default="recommendations", description="Topic of finished lists; compacted."
+    )
+    dead_letters_topic: TopicName = Field(
+        default="events.dlq", description="Topic of records that could not be decoded."
+    )
+    audit_topic: str = Field(
+        default="",
+        pattern=r"^([a-zA-Z0-9_-][a-zA-Z0-9._-]{0,248})?$",
+        description="Topic with one outcome per input offset, for tests; empty turns it off.",
+    )
+    partitions: int = Field(
+        default=4,
+        ge=1,
+        le=10_000,
+        description="Partitions of each topic. Fixed for the topics' life.",
+    )
+    replication_factor: int = Field(default=1, ge=1, le=32, description="Copies of each topic.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How clients talk to the brokers."
+    )
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="", description="How clients prove who they are, for the SASL protocols."
+    )
+    sasl_username: str = Field(default="", description="User name, for the SASL protocols.")
+    sasl_password: Secret = Field(
+        default=None,
+        description="Password, for the SASL protocols: ${env:NAME} or ${file:PATH} only.",
+    )
+    ssl_ca_location: str = Field(
+        default="", description="PEM file of the authority that signed the brokers' certificates."
+    )
+
+
+class LocalSettings(Section):
+    """The broker that `headrace up` starts on this machine."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address that it listens on.")
+    port: Port = Field(default=19092, description="Port for clients.")
+    controller_port: Port = Field(default=19093, description="Port for its own controller.")
+    heap_mb: int = Field(default=512, ge=128, description="Java heap.")
+
+
+class DecodeSettings(Section):
+    """What a record must be like to be decoded rather than dead-lettered."""
+
+    max_value_bytes: int = Field(
+        default=65_536, ge=256, le=1_000_000, description="Longest value that is decoded."
+    )
+    min_event_time_ms: int = Field(
+        default=946_684_800_000,
+        ge=0,
+        description="Oldest event time accepted (default 2000-01-01 UTC).",
+    )
+    max_ahead_ms: int = Field(
+        default=300_000,
+        ge=0,
+        description="How far an event may lie ahead of its Kafka record's timestamp.",
+    )
+    dead_letter_limit_bytes: int = Field(
+        default=262_144,
+        ge=1_024,
+        le=900_000,
+        description="A longer value is dead-lettered as its beginning and its SHA-256.",
+    )
+
+
+class ProfileSettings(Section):
+    """How the profile of a user takes in events."""
+
+    allowed_lateness_ms: int = Field(
+        default=3_600_000,
+        ge=0,
+        description="How far an event may lie behind the user's newest one.",
+    )
+    expire_after_ms: int = Field(
+        default=15_552_000_000,
+        ge=1,
+        description="A gap between two events after which the profile starts anew (180 days).",
+    )
+
+
+class JobSettings(Section):
+    """The Flink job."""
+
+    name: str = Field(default="headrace", min_length=1, description="Name shown by Flink.")
+    parallelism: int = Field(default=1, ge=1, le=10_000, description="Parallel tasks per operator.")
+    emit: Literal["latest", "every"] = Field(
+        default="latest",
+        description="latest: within a bundle only a user's newest list is ranked. every: all.",
+    )
+    delivery: Literal["at-least-once", "exactly-once"] = Field(
+        default="at-least-once",
+        description="exactly-once shows lists only after each checkpoint.",
+    )
+    checkpoint_interval_ms: int = Field(
+        default=10_000, ge=100, description="Time between checkpoints."
+    )
+    transaction_timeout_ms: int = Field(
+        default=900_000,
+        ge=1_000,
+        description="When Kafka aborts an open transaction (exactly-once). "
+        "At most the brokers' transaction.max.timeout.ms.",
+    )
+    bundle_size: int = Field(
+        default=2_000, ge=1, description="Profiles handed to Python at once, at most."
+    )
+    bundle_time_ms: int = Field(
+        default=5,
+        ge=1,
+        description="How long a bundle waits for more profiles; Flink may take twice that.",
+    )
+    buffer_timeout_ms: int = Field(
+        default=5,
+        ge=0,
+        description="How long a network buffer waits to be filled; 0 sends each record.",
+    )
+    python_metrics: bool = Field(
+        default=True, description="Metrics from the ranking operator; costs some milliseconds."
+    )
+    epoch: int = Field(
+        default=0,
+        ge=0,
+        description="Order of jobs that start from empty state; 0: time of submission.",
+    )
+
+
+class EngineSettings(Section):
+    """The ranking engine."""
+
+    store: FilePath = Field(default=Path("engines/store"), description="Folder of engine bundles.")
+    threads: int = Field(default=1, ge=1, le=256, description="Threads per engine call.")

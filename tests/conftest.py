@@ -1,0 +1,74 @@
+"""One real broker for the whole test session, and topics of its own for each test.
+
+Tests that ask for ``broker_settings`` or ``settings`` carry ``@pytest.mark.real``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Settings, load_settings
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Ports of the loopback address that nobody listens on."""
+
+    def find(number: int) -> list[int]:
+        with ExitStack() as open_together:
+            sockets = [open_together.enter_context(socket.socket()) for _ in range(number)]
+            for one in sockets:
+                one.bind(("127.0.0.1", 0))
+            return [int(one.getsockname()[1]) for one in sockets]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def broker_settings(
+    tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]
+) -> Iterator[Settings]:
+    """Settings of a broker that runs for the whole session; its topics are not made yet."""
+    from deploy.local import broker
+
+    port, controller_port = free_ports(2)
+    settings = load_settings(
+        flags={
+            "local.port": port,
+            "local.controller_port": controller_port,
+            "kafka.bootstrap_servers": f"127.0.0.1:{port}",
+            "run_dir": tmp_path_factory.mktemp("run"),
+        },
+        environ={},
+    )
+    broker.start(settings.local, settings.run_dir)
+    yield settings
+    broker.stop(settings.local, settings.run_dir)
+
+
+@pytest.fixture
+def settings(broker_settings: Settings, tmp_path: Path) -> Settings:
+    """Settings of the session's broker with topics and folders of this test's own."""
+    from pipeline.kafka import ensure_topics
+
+    number = next(_numbers)
+    kafka = broker_settings.kafka.model_copy(
+        update={
+            f"{topic}_topic": f"{topic}-{number}"
+            for topic in ("events", "control", "recommendations", "dead_letters")
+        }
+    )
+    engine = broker_settings.engine.model_copy(update={"store": tmp_path / "store"})
+    own = broker_settings.model_copy(
+        update={"kafka": kafka, "engine": engine, "run_dir": tmp_path / "run"}
+    )
+    ensure_topics(own)
+    return own

@@ -1,0 +1,136 @@
+"""The Python side of ``udfs/java/src/test/java/io/headrace/Harness.java``; the format is there."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.replay.judge import Decoded
+from pipeline.sections import DecodeSettings, ProfileSettings
+from schemas.profile import PROFILE_BYTES
+from schemas.reasons import Outcome, Reason
+
+ACTIONS = ("event", "forget", "rerank")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A Kafka record to judge; ``schema`` is ``user_event`` or ``control``."""
+
+    schema: str
+    value: bytes | None
+    key: bytes | None
+    timestamp_ms: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the Java decoder says: the decoded numbers or a reason, and its one-line message."""
+
+    content: Decoded | Reason
+    message: str
+
+
+class Harness:
+    """Runs the test program, one process for each call."""
+
+    def __init__(self, class_path: list[Path]) -> None:
+        self._class_path = ":".join(map(str, class_path))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of Java's reasons, then of its outcomes."""
+        return self._run("names").decode().split()
+
+    def decode(self, cases: list[Case], limits: DecodeSettings) -> list[Verdict]:
+        reasons = [Reason(name) for name in self.names[: len(Reason)]]
+        bounds = (limits.max_value_bytes, limits.min_event_time_ms, limits.max_ahead_ms)
+        results = _Reader(self._run("decode", *bounds, stdin=b"".join(map(_pack_case, cases))))
+        return [_verdict(results, case, reasons) for case in cases]
+
+    def profiles(
+        self, start: bytes, records: Iterable[Decoded], settings: ProfileSettings
+    ) -> list[tuple[Outcome, bool, bytes]]:
+        """After each record: its outcome, whether output is due, and the packed profile.
+
+        Args:
+            start: the packed profile before the first record.
+        """
+        stdin = b"\x00" + start + b"".join(map(_pack_record, records))
+        bounds = (settings.allowed_lateness_ms, settings.expire_after_ms)
+        results = _Reader(self._run("profile", *bounds, stdin=stdin))
+        outcomes = [Outcome(name) for name in self.names[len(Reason) :]]
+        steps = []
+        while results.left():
+            outcome, due = results.take(">B?")
+            steps.append((outcomes[outcome], due, results.bytes(PROFILE_BYTES)))
+        return steps[1:]  # the first answers the start
+
+    def _run(self, *arguments: object, stdin: bytes = b"") -> bytes:
+        command = ["java", "-Xmx256m", "-cp", self._class_path, "io.headrace.Harness"]
+        done = subprocess.run(
+            [*command, *map(str, arguments)], input=stdin, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def left(self) -> int:
+        return len(self._data) - self._at
+
+    def take(self, layout: str) -> tuple:
+        found = struct.unpack_from(layout, self._data, self._at)
+        self._at += struct.calcsize(layout)
+        return found
+
+    def bytes(self, count: int) -> bytes:
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+
+def _pack_case(case: Case) -> bytes:
+    kind = ("user_event", "control").index(case.schema)
+    return struct.pack(">Bq", kind, case.timestamp_ms) + _sized(case.value) + _sized(case.key)
+
+
+def _sized(data: bytes | None) -> bytes:
+    return struct.pack(">i", -1) if data is None else struct.pack(">i", len(data)) + data
+
+
+def _verdict(results: _Reader, case: Case, reasons: list[Reason]) -> Verdict:
+    reason, action, high, low, item, kind, time, amount = results.take(">BbQQQbqf")
+    (length,) = results.take(">H")
+    message = results.bytes(length).decode()
+    if reason:
+        return Verdict(reasons[reason - 1], message)
+    assert case.key is not None
+    user = case.key.decode()
+    return Verdict(
+        Decoded(user, ACTIONS[action], (high << 64) + low, item, kind, time, amount), message
+    )
+
+
+def _pack_record(record: Decoded) -> bytes:
+    if record.action == "rerank":
+        return b"\x03"
+    if record.action == "forget":
+        return struct.pack(">Bq", 2, record.event_time)
+    return struct.pack(
+        ">BQQQBqf",
+        1,
+        record.event_hash >> 64,
+        record.event_hash & (2**64 - 1),
+        record.item_hash,
+        record.event_type,
+        record.event_time,
+        record.amount,
+    )

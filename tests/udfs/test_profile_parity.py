@@ -1,0 +1,103 @@
+"""The Java profile and the Python fold are the same bytes after every record."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from pipeline.replay.fold import COUNTER_MAX, Fold, Profile
+from pipeline.replay.judge import Decoded
+from pipeline.sections import ProfileSettings
+from schemas.profile import TYPE_SLOTS
+from schemas.reasons import Outcome
+from tests.replay.records import DAY_MS, HOUR_MS, START_MS, event, order, random_history
+from tests.udfs.harness import Harness
+
+pytestmark = pytest.mark.real
+
+SETTINGS = ProfileSettings(allowed_lateness_ms=HOUR_MS, expire_after_ms=10 * DAY_MS)
+USERS = 30
+STEPS = 800
+
+
+def folded(
+    records: list[Decoded], start: Profile | None = None
+) -> list[tuple[Outcome, bool, bytes]]:
+    fold = Fold(SETTINGS)
+    fold.profile = start or fold.profile
+    steps = []
+    for record in records:
+        step = fold.take(record)
+        steps.append((step.outcome, step.action != "none", fold.profile.pack()))
+    return steps
+
+
+@pytest.fixture(scope="module")
+def histories() -> list[list[Decoded]]:
+    rng = random.Random(20260101)
+    return [list(random_history(rng, STEPS)) for _ in range(USERS)]
+
+
+def test_the_same_bytes_after_every_record(
+    harness: Harness, histories: list[list[Decoded]]
+) -> None:
+    seen: Counter[Outcome] = Counter()
+    for number, history in enumerate(histories):
+        java = harness.profiles(Profile().pack(), history, SETTINGS)
+        python = folded(history)
+        for step, (found, expected) in enumerate(zip(java, python, strict=True)):
+            assert found == expected, f"user {number}, step {step}: {history[step]}"
+        seen.update(outcome for outcome, *_ in java)
+    assert sum(seen.values()) >= 20_000
+    assert min(seen[outcome] for outcome in Outcome if outcome is not Outcome.DEAD_LETTERED) > 100
+
+
+def test_numbers_at_their_bounds(harness: Harness) -> None:
+    """Counters that are full, a digest about to wrap, an event type in the last slot."""
+    start = Profile(
+        version=2**40,
+        user_epoch=2**33,
+        events_digest=2**128 - 1,
+        counts=[COUNTER_MAX] * TYPE_SLOTS,
+        counts_time=START_MS,
+        last_event_time=START_MS,
+        duplicates=COUNTER_MAX,
+        late=COUNTER_MAX - 1,
+        forgotten=2**31 - 1,
+        controls=COUNTER_MAX,
+        forgotten_as_of=0,
+    )
+    later = START_MS + 9 * DAY_MS
+    records = [
+        event("a", event_type=15),
+        event("a", event_type=15),
+        event("b", at=START_MS - 2 * HOUR_MS),
+        event("c", at=START_MS - 2 * HOUR_MS),
+        event("d", at=0),
+        order("rerank"),
+        event("e", at=later),
+        order("forget", later),
+    ]
+    packed = start.pack()
+    assert harness.profiles(packed, records, SETTINGS) == folded(records, start)
+
+
+def test_what_parity_would_miss_is_not_missed(
+    harness: Harness, histories: list[list[Decoded]]
+) -> None:
+    """Negative controls: lose, double or change one applied event, and the bytes differ."""
+    history = histories[0]
+    expected = folded(history)
+    applied = [n for n, (outcome, *_) in enumerate(expected) if outcome is Outcome.APPLIED]
+    n = applied[-10]
+    spoilt = {
+        "lost": history[:n] + history[n + 1 :],
+        "doubled": history[: n + 1] + history[n:],
+        "changed": [*history[:n], replace(history[n], event_hash=1), *history[n + 1 :]],
+    }
+    for name, records in spoilt.items():
+        last = harness.profiles(Profile().pack(), records, SETTINGS)[-1]
+        assert last[2] != expected[-1][2], name

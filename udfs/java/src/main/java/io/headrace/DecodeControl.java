@@ -1,0 +1,9 @@
+package io.headrace;
+
+/** Decodes the control topic. */
+public final class DecodeControl extends DecodeFunction {
+  @Override
+  Decoder newDecoder() {
+    return Decoder.controls();
+  }
+}

@@ -1,0 +1,115 @@
+package io.headrace;
+
+import java.io.BufferedInputStream;
+import java.io.BufferedOutputStream;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.IOException;
+
+/**
+ * Lets pytest drive the decoder and the profile: cases in on standard input, results out on
+ * standard output, all numbers big-endian. {@code tests/udfs/harness.py} is the other side.
+ *
+ * <pre>
+ * decode MAX_VALUE_BYTES MIN_EVENT_TIME_MS MAX_AHEAD_MS
+ *   in   kind u1 (0 event, 1 order), record time i8, value, key (each: length i4, -1 for null, bytes)
+ *   out  reason u1 (0 good, else 1 + ordinal), action i1, hash high i8, low i8, item hash i8,
+ *        type i1, time i8, amount f4, message (modified UTF-8 with u2 length)
+ * profile ALLOWED_LATENESS_MS EXPIRE_AFTER_MS
+ *   in   0: another user: its profile
+ *        | 1: event: hash high i8, low i8, item i8, type u1, time i8, value f4
+ *        | 2: forget: as_of i8 | 3: rerank
+ *   out  outcome u1 (its ordinal), asks for output u1, the profile
+ * names
+ *   out  the names of the reasons, then of the outcomes, a line each
+ * </pre>
+ */
+public final class Harness {
+  private final DataInputStream in = new DataInputStream(new BufferedInputStream(System.in));
+  private final DataOutputStream out =
+      new DataOutputStream(new BufferedOutputStream(System.out, 1 << 16));
+
+  public static void main(String[] args) throws IOException {
+    Harness harness = new Harness();
+    switch (args[0]) {
+      case "decode" -> harness.decode(
+          Long.parseLong(args[1]), Long.parseLong(args[2]), Long.parseLong(args[3]));
+      case "profile" -> harness.profile(Long.parseLong(args[1]), Long.parseLong(args[2]));
+      case "names" -> harness.names();
+      default -> throw new IllegalArgumentException(args[0]);
+    }
+    harness.out.flush();
+  }
+
+  private void decode(long maxValueBytes, long minEventTimeMs, long maxAheadMs) throws IOException {
+    Decoder[] decoders = {Decoder.events(), Decoder.controls()};
+    for (int kind = in.read(); kind >= 0; kind = in.read()) {
+      Decoder decoder = decoders[kind];
+      long recordTimeMs = in.readLong();
+      byte[] value = readBytes();
+      byte[] key = readBytes();
+      Reason reason =
+          decoder.decode(value, key, recordTimeMs, maxValueBytes, minEventTimeMs, maxAheadMs);
+      out.writeByte(reason == null ? 0 : 1 + reason.ordinal());
+      out.writeByte(decoder.action);
+      out.writeLong(decoder.hashHigh);
+      out.writeLong(decoder.hashLow);
+      out.writeLong(decoder.itemHash);
+      out.writeByte(decoder.eventType);
+      out.writeLong(decoder.time);
+      out.writeFloat(decoder.amount);
+      out.writeUTF(decoder.message == null ? "" : decoder.message);
+    }
+  }
+
+  private byte[] readBytes() throws IOException {
+    int length = in.readInt();
+    return length < 0 ? null : in.readNBytes(length);
+  }
+
+  private void profile(long allowedLatenessMs, long expireAfterMs) throws IOException {
+    byte[] profile = Profile.empty();
+    for (int step = in.read(); step >= 0; step = in.read()) {
+      Outcome outcome = Outcome.CONTROL;
+      boolean asks = false;
+      switch (step) {
+        case 0 -> profile = in.readNBytes(Layout.BYTES);
+        case 1 -> {
+          long high = in.readLong();
+          long low = in.readLong();
+          long item = in.readLong();
+          int type = in.read();
+          outcome =
+              Profile.apply(
+                  profile,
+                  high,
+                  low,
+                  item,
+                  type,
+                  in.readLong(),
+                  in.readFloat(),
+                  allowedLatenessMs,
+                  expireAfterMs);
+          asks = outcome == Outcome.APPLIED && Profile.asksForList(type);
+        }
+        case 2 -> asks = Profile.forget(profile, in.readLong());
+        default -> {
+          Profile.rerank(profile);
+          asks = Profile.version(profile) > 0;
+        }
+      }
+      out.writeByte(outcome.ordinal());
+      out.writeBoolean(asks);
+      out.write(profile);
+    }
+  }
+
+  private void names() throws IOException {
+    for (Reason reason : Reason.values()) {
+      out.writeBytes(reason.name() + "\n");
+    }
+    for (Outcome outcome : Outcome.values()) {
+      out.writeBytes(outcome.label + "\n");
+    }
+  }
+}
