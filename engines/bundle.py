@@ -1,4 +1,4 @@
-"""Engine bundles: written whole or not at all, opened only after every byte was checked.
+"""Engine bundles, opened only after every byte was checked. ``engines.draft`` writes them.
 
     <store>/<name>/<version>/
         manifest.json   what the other files are, with their sizes and SHA-256
@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from engines.catalogue import Catalogue, columns
@@ -30,136 +28,14 @@ from engines.manifest import (
     MODEL,
     FileEntry,
     Manifest,
-    Tensor,
-    Training,
+    entry_of,
+    outputs_of,
     parse_manifest,
 )
 from schemas.errors import BundleRefused, EngineError
 
 MAX_MANIFEST_BYTES = 1 << 20
-TEMPORARY = ".tmp-"
 REFETCH = "train the engine again, or fetch a whole copy of the bundle"
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An engine that has no place in a store yet.
-
-    Args:
-        model: serialised ONNX, inputs a subset of ``FEATURES``, outputs as in ``outputs_of``.
-        catalogue: the items that it ranks.
-        batch, k: B and k of the fixed shapes.
-        input_widths: feature name -> second dimension.
-        channels: names of the values of the ``channels`` output.
-        kind, parameters: which model it is and how it was made.
-        training: the log it was fitted on.
-    """
-
-    model: bytes
-    catalogue: Catalogue
-    batch: int
-    k: int
-    input_widths: dict[str, int]
-    channels: tuple[str, ...]
-    kind: str
-    training: Training
-    parameters: dict[str, int | float | str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    precision: str = "float32"
-    parent: str | None = None
-
-    def manifest(self, name: str, version: str, files: dict[str, bytes]) -> Manifest:
-        """The manifest of this draft as ``name@version`` with these files."""
-        return Manifest.model_validate(
-            {
-                "format_version": 1,
-                "name": name,
-                "version": version,
-                "parent": self.parent,
-                "model": self.kind,
-                "parameters": self.parameters,
-                "precision": self.precision,
-                "batch": self.batch,
-                "k": self.k,
-                "catalogue_size": len(self.catalogue),
-                "inputs": [
-                    Tensor(name=name, dtype=FEATURES[name].name, shape=[self.batch, width])
-                    for name, width in self.input_widths.items()
-                ],
-                "outputs": outputs_of(self.batch, self.k),
-                "channels": list(self.channels),
-                "training": self.training,
-                "metrics": self.metrics,
-                "files": {
-                    file: FileEntry(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
-                    for file, data in files.items()
-                },
-            }
-        )
-
-
-def outputs_of(batch: int, k: int) -> list[Tensor]:
-    """The outputs that every engine has."""
-    return [
-        Tensor(name="scores", dtype="float32", shape=[batch, k]),
-        Tensor(name="items", dtype="int64", shape=[batch, k]),
-        Tensor(name="channels", dtype="int64", shape=[batch, k]),
-    ]
-
-
-def write_bundle(folder: Path, draft: Draft, name: str, version: str) -> None:
-    """Write ``draft`` as the bundle ``folder``, or leave nothing there.
-
-    The files are made in a temporary folder beside it, flushed to disk and renamed into place.
-
-    Raises:
-        EngineError: the folder exists, or the disk refuses.
-    """
-    files = {MODEL: draft.model, ITEMS: _items_bytes(draft.catalogue)}
-    manifest = draft.manifest(name, version, files)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))
-    try:
-        for file, data in {**files, MANIFEST: manifest.to_bytes()}.items():
-            write_flushed(temporary / file, data)
-        temporary.chmod(0o755)
-        flush_folder(temporary)
-        temporary.rename(folder)
-        flush_folder(folder.parent)
-    except OSError as error:
-        raise EngineError(
-            f"the bundle {name}@{version} cannot be written",
-            expected=f"a new folder {folder}",
-            received=str(error),
-            fix="choose another version, or free the disk",
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_flushed(path: Path, data: bytes) -> None:
-    """Write ``data`` and wait until the disk has it."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _items_bytes(catalogue: Catalogue) -> bytes:
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, catalogue.table.schema) as writer:
-        writer.write_table(catalogue.table)
-    return bytes(sink.getvalue().to_pybytes())
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,9 +77,7 @@ class Bundle:
             text = _read(descriptor, MANIFEST, MAX_MANIFEST_BYTES)
             digest = hashlib.sha256(text)
             if expected_manifest_sha256 not in (None, digest.hexdigest()):
-                raise _refusal(
-                    MANIFEST, f"SHA-256 {expected_manifest_sha256}", digest.hexdigest(), REFETCH
-                )
+                raise _refusal(MANIFEST, f"SHA-256 {expected_manifest_sha256}", digest.hexdigest())
             manifest = parse_manifest(text)
             _check_claims(manifest)
             _check_listing(os.listdir(descriptor), manifest)  # noqa: PTH208 - of this folder
@@ -222,7 +96,7 @@ def _opened(folder: Path) -> Iterator[int]:
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise _refusal(str(folder), "a bundle folder", str(error), REFETCH) from error
+        raise _refusal(str(folder), "a bundle folder", str(error)) from error
     try:
         yield descriptor
     finally:
@@ -237,20 +111,20 @@ def _read(folder: int, name: str, limit: int, exact: bool = False) -> bytes:
         with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise _refusal(name, "a regular file", stat.filemode(status.st_mode), REFETCH)
+                raise _refusal(name, "a regular file", stat.filemode(status.st_mode))
             if status.st_size > limit or (exact and status.st_size != limit):
                 bound = f"{limit} bytes" if exact else f"at most {limit} bytes"
-                raise _refusal(name, bound, f"{status.st_size} bytes", REFETCH)
+                raise _refusal(name, bound, f"{status.st_size} bytes")
             return file.read(limit)
     except OSError as error:
-        raise _refusal(name, "a regular, readable file, no link", str(error), REFETCH) from error
+        raise _refusal(name, "a regular, readable file, no link", str(error)) from error
 
 
 def _read_verified(folder: int, name: str, entry: FileEntry) -> bytes:
     data = _read(folder, name, entry.size_bytes, exact=True)
-    received = hashlib.sha256(data).hexdigest()
+    received = entry_of(data).sha256
     if received != entry.sha256:
-        raise _refusal(name, f"SHA-256 {entry.sha256}", received, REFETCH)
+        raise _refusal(name, f"SHA-256 {entry.sha256}", received)
     return data
 
 
@@ -258,23 +132,22 @@ def _check_listing(names: list[str], manifest: Manifest) -> None:
     expected = {MANIFEST, *manifest.files}
     for name in sorted(set(names) ^ expected):
         found = "missing" if name in expected else "present, but not in the manifest"
-        raise _refusal(name, f"exactly {sorted(expected)}", found, REFETCH)
+        raise _refusal(name, f"exactly {sorted(expected)}", found)
 
 
 def _check_claims(manifest: Manifest) -> None:
     """The manifest against itself: files, batch, inputs, outputs."""
     if not {MODEL, ITEMS} <= set(manifest.files):
-        raise _refusal(MANIFEST, f"files {MODEL} and {ITEMS}", str(sorted(manifest.files)), REFETCH)
+        raise _refusal(MANIFEST, f"files {MODEL} and {ITEMS}", str(sorted(manifest.files)))
     for tensor in manifest.inputs:
-        dtype = FEATURES.get(tensor.name)
-        if dtype is None or dtype.name != tensor.dtype or tensor.shape[0] != manifest.batch:
+        if FEATURES.get(tensor.name) != tensor.dtype or tensor.shape[0] != manifest.batch:
             known = ", ".join(f"{name} {dtype}" for name, dtype in FEATURES.items())
             raise _refusal(
-                MANIFEST, f"inputs out of {known}, of {manifest.batch} rows", str(tensor), REFETCH
+                MANIFEST, f"inputs out of {known}, of {manifest.batch} rows", str(tensor)
             )
     outputs = outputs_of(manifest.batch, manifest.k)
     if manifest.outputs != outputs:
-        raise _refusal(MANIFEST, f"outputs {outputs}", str(manifest.outputs), REFETCH)
+        raise _refusal(MANIFEST, f"outputs {outputs}", str(manifest.outputs))
 
 
 def _parse_items(data: bytes, manifest: Manifest) -> Catalogue:
@@ -283,12 +156,12 @@ def _parse_items(data: bytes, manifest: Manifest) -> Catalogue:
     try:
         table = pa.ipc.open_file(pa.py_buffer(data)).read_all()
         table.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise _refusal(ITEMS, "an Arrow IPC file", str(error), REFETCH) from error
+    except (pa.ArrowException, OSError) as error:
+        raise _refusal(ITEMS, "an Arrow IPC file", str(error)) from error
     if not table.schema.equals(columns()):
-        raise _refusal(ITEMS, str(columns()), str(table.schema), REFETCH)
+        raise _refusal(ITEMS, str(columns()), str(table.schema))
     if table.num_rows != manifest.catalogue_size:
-        raise _refusal(ITEMS, f"{manifest.catalogue_size} items", f"{table.num_rows}", REFETCH)
+        raise _refusal(ITEMS, f"{manifest.catalogue_size} items", f"{table.num_rows}")
     try:
         return Catalogue.from_table(table)
     except EngineError as error:

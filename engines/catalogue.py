@@ -166,6 +166,11 @@ class Catalogue:
                 received="0 items",
                 fix="train on a log with at least one view, click, purchase or the like",
             )
+        nulls = [
+            field.name for field in columns() if not field.nullable and table[field.name].null_count
+        ]
+        if nulls:
+            raise EngineError("items lack a value", expected="no null", received=f"null in {nulls}")
         item_ids = np.array(["", *table["item_id"].to_pylist()], object)
         hashes = table["item_hash"].to_numpy()
         _check_rows(table["index"].to_numpy(), item_ids[1:], hashes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Annotated, Literal
 
@@ -18,6 +19,7 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 FileName = Annotated[str, Field(pattern=r"^(model\.onnx|items\.arrow|model\.[a-z0-9_-]+\.plan)$")]
+Precision = Literal["float32", "float16", "int8"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -59,7 +61,7 @@ class Manifest(_Strict):
     parent: str | None  # name@version that this engine was made from
     model: str  # the kind of model, such as "cooccurrence"
     parameters: dict[str, int | Finite | str]
-    precision: Literal["float32", "float16", "int8"]
+    precision: Precision
     batch: Annotated[int, Field(ge=1)]  # B, the only batch size the model is ever run with
     k: Annotated[int, Field(ge=1)]
     catalogue_size: Annotated[int, Field(ge=1)]
@@ -73,6 +75,20 @@ class Manifest(_Strict):
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, so equal manifests are equal bytes."""
         return (json.dumps(self.model_dump(), indent=2, sort_keys=True) + "\n").encode()
+
+
+def entry_of(data: bytes) -> FileEntry:
+    """Size and hash of a file."""
+    return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+def outputs_of(batch: int, k: int) -> list[Tensor]:
+    """The outputs that every engine has."""
+    return [
+        Tensor(name="scores", dtype="float32", shape=[batch, k]),
+        Tensor(name="items", dtype="int64", shape=[batch, k]),
+        Tensor(name="channels", dtype="int64", shape=[batch, k]),
+    ]
 
 
 def parse_manifest(data: bytes) -> Manifest:

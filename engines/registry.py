@@ -20,7 +20,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engines.bundle import TEMPORARY, Bundle, Draft, flush_folder, write_bundle, write_flushed
+from engines.bundle import Bundle
+from engines.disk import flush_folder, write_flushed
+from engines.draft import TEMPORARY, Draft, write_bundle
 from engines.manifest import NAME_PATTERN, Name
 from schemas.errors import BundleRefused, EngineError
 
@@ -209,7 +211,7 @@ def _counting(version: str) -> tuple[int, str]:
 
 
 def _check_name(what: str, name: str) -> None:
-    if not re.match(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise EngineError(
             f"not a usable {what}",
             expected="1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",

@@ -140,6 +140,20 @@ def as_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def with_values(settings: Settings, values: Mapping[str, object]) -> Settings:
+    """The settings with some values replaced, by dotted names; the values are trusted."""
+    update: dict[str, Any] = {}
+    for name, value in values.items():
+        section, _, last = name.rpartition(".")
+        if section:
+            update[section] = update.get(section, getattr(settings, section)).model_copy(
+                update={last: value}
+            )
+        else:
+            update[last] = value
+    return settings.model_copy(update=update)
+
+
 def load_settings(
     file: Path | None = None,
     flags: Mapping[str, object] | None = None,

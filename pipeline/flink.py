@@ -23,6 +23,9 @@ NEEDED_JARS = ("headrace-udfs.jar", "flink-sql-connector-kafka-5.0.0-2.2.jar")
 # compiler stage would start faster still but run slower.
 JVM_ARGS = "-Xmx1g -XX:+UseParallelGC -XX:-UsePerfData -Xshare:auto"
 
+RESTARTS_IN_A_ROW = "8"
+"""After so many failures without a healthy hour in between the job gives up: it cannot work."""
+
 
 def jars() -> list[Path]:
     """The jars that the job needs.
@@ -53,6 +56,8 @@ def configuration(settings: Settings, web_port: int) -> dict[str, str]:
         "execution.checkpointing.interval": f"{job.checkpoint_interval_ms} ms",
         "execution.checkpointing.mode": checkpointing_mode(job.delivery),
         "execution.checkpointing.dir": (settings.run_dir / "checkpoints").resolve().as_uri(),
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": RESTARTS_IN_A_ROW,
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
         "python.fn-execution.bundle.size": str(job.bundle_size),

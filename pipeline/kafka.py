@@ -165,6 +165,17 @@ def read_to_end(settings: Settings, topic: str, *, key: bytes | None = None) -> 
         consumer.close()
 
 
+def end_offset(kafka: KafkaSettings, topic: str) -> int:
+    """The sum of the end offsets of a topic's partitions: records ever written to it."""
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import OffsetSpec
+
+    places = [TopicPartition(topic, at) for at in range(partitions_of(kafka, topic))]
+    with reaching(kafka) as admin:
+        ends = admin.list_offsets({place: OffsetSpec.latest() for place in places})
+        return sum(int(end.result().offset) for end in ends.values())
+
+
 def partitions_of(kafka: KafkaSettings, topic: str) -> int:
     """How many partitions a topic has.
 

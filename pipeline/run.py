@@ -11,62 +11,81 @@ import os
 import signal
 import socket
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from deploy.local.process import ProcessRecord
 from engines.registry import Registry
-from pipeline import flink, job, kafka
-from pipeline.config import Settings
+from pipeline import flink, kafka
+from pipeline.job import build
+from pipeline.config import Settings, with_values
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
+    from pyflink.common.job_client import JobClient
     from rich.console import Console
 
 POLL_S = 0.2
-ENDED = {"FINISHED", "CANCELED", "FAILED"}
+STATUS_FILE = "job.json"
+ENDED = {"FINISHED", "FAILED"}
 
 
-@dataclass(frozen=True, slots=True)
-class WebJob:
-    """A running job, asked over Flink's REST interface on loopback."""
+class RunningJob:
+    """A job in a mini cluster of ours, asked over Flink's REST interface on loopback.
 
-    url: str
-    job_id: str
+    The interface closes with the job, so its end is told by the client instead.
 
-    def get(self, path: str = "") -> Any:
-        with urllib.request.urlopen(f"{self.url}/jobs/{self.job_id}{path}", timeout=5) as reply:  # noqa: S310 - loopback
-            return json.load(reply)
+    Attributes:
+        url: of the web page and REST interface.
+        job_id: Flink's id of the job.
+        restarts: how often it was restarted after a failure, as last seen.
+    """
+
+    def __init__(self, client: JobClient, web_port: int) -> None:
+        self.url = f"http://127.0.0.1:{web_port}"
+        self.job_id = str(client.get_job_id())
+        self.restarts = 0
+        self._client = client
+        self._end = client.get_job_execution_result()
 
     def state(self) -> str:
-        """Flink's job state, but RUNNING only when every task runs."""
+        """Flink's job state, but STARTING until every task runs."""
+        if self._end.done():
+            return "FAILED" if self._end.exception() else "FINISHED"
         try:
-            status = self.get()
-        except (urllib.error.URLError, OSError):
+            status = self._get()
+            self.restarts = self._restarts()
+        except OSError:  # not up yet, or closed since
             return "STARTING"
         tasks = {vertex["status"] for vertex in status["vertices"]}
         if status["state"] == "RUNNING" and not tasks <= {"RUNNING", "FINISHED"}:
             return "STARTING"
         return str(status["state"])
 
-    def restarts(self) -> int:
-        """How often the job was restarted after a failure."""
-        reply = self.get("/metrics?get=numRestarts")
+    def failure(self) -> str:
+        """Why it failed: the innermost cause."""
+        causes = [
+            text.removeprefix("Caused by: ")
+            for text in str(self._end.exception()).splitlines()
+            if "Caused by: " in text
+        ]
+        return causes[-1][:500] if causes else ""
+
+    def cancel(self) -> None:
+        self._client.cancel().result()
+
+    def _restarts(self) -> int:
+        reply = self._get("/metrics?get=numRestarts")
         return int(reply[0]["value"]) if reply else 0
 
-    def failure(self) -> str:
-        """The first lines of the newest failure, empty if there is none."""
-        entries = self.get("/exceptions")["exceptionHistory"]["entries"]
-        if not entries:
-            return ""
-        lines = entries[0]["stacktrace"].splitlines()
-        causes = [line for line in lines if line and not line.startswith(("\t", "..."))]
-        return causes[-1][:500] if causes else ""
+    def _get(self, path: str = "") -> Any:
+        url = f"{self.url}/jobs/{self.job_id}{path}"
+        with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - loopback
+            return json.load(reply)
 
 
 def plan(settings: Settings) -> dict[str, Any]:
@@ -76,7 +95,7 @@ def plan(settings: Settings) -> dict[str, Any]:
         ``{"plan": text}``.
     """
     tables = flink.table_environment(settings)
-    return {"plan": job.build(tables, settings).explain()}
+    return {"plan": build(tables, settings).explain()}
 
 
 def run(
@@ -105,43 +124,40 @@ def run(
     flink.jars()
     engine = check_engine(settings)
     kafka.check_topics(settings)
-    with status_file(settings) as announce:
-        web_port = free_port()
+    with status_file(settings) as announce, stopping_on_signals() as stop:
+        [web_port] = free_ports(1)
         tables = flink.table_environment(settings, web_port)
-        client = job.build(tables, settings, bounded=bounded).execute().get_job_client()
-        web = WebJob(f"http://127.0.0.1:{web_port}", str(client.get_job_id()))
-        with stopping_on_signals() as stop:
-            wait_for(web, {"RUNNING", *ENDED}, stop)
-            start_s = round(time.monotonic() - started, 1)
-            announce(web, start_s)
-            console.print(f"job {web.job_id} runs with {engine} after {start_s} s: {web.url}")
-            deadline = None if seconds is None else time.monotonic() + seconds
-            state = wait_for(web, ENDED, stop, deadline)
-        result = {
-            "job_id": web.job_id,
-            "state": state,
-            "restarts": web.restarts(),
-            "start_s": start_s,
-            "job_epoch": settings.job.epoch,
-        }
+        client = build(tables, settings, bounded=bounded).execute().get_job_client()
+        running = RunningJob(client, web_port)
+        wait_for(running, {"RUNNING", *ENDED}, stop)
+        start_s = round(time.monotonic() - started, 1)
+        announce(running, start_s)
+        console.print(f"job {running.job_id} runs with {engine} after {start_s} s: {running.url}")
+        deadline = None if seconds is None else time.monotonic() + seconds
+        state = wait_for(running, ENDED, stop, deadline)
         if state == "FAILED":
             raise FlinkError(
                 "the job failed",
-                received=web.failure(),
+                received=running.failure(),
                 fix=f"see the logs in {settings.run_dir / 'flink'}",
             )
         if state not in ENDED:
-            client.cancel().result()
-            result["state"] = "CANCELED"
-        return result
+            running.cancel()
+            state = "CANCELED"
+        return {
+            "job_id": running.job_id,
+            "state": state,
+            "restarts": running.restarts,
+            "start_s": start_s,
+            "job_epoch": settings.job.epoch,
+        }
 
 
 def with_epoch(settings: Settings) -> Settings:
     """Settings with a job epoch: the present time in ms unless one is set."""
     if settings.job.epoch:
         return settings
-    epoch = time.time_ns() // 1_000_000
-    return settings.model_copy(update={"job": settings.job.model_copy(update={"epoch": epoch})})
+    return with_values(settings, {"job.epoch": time.time_ns() // 1_000_000})
 
 
 def check_engine(settings: Settings) -> str:
@@ -150,10 +166,13 @@ def check_engine(settings: Settings) -> str:
     return bundle.label
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @dataclass(slots=True)
@@ -178,10 +197,10 @@ def stopping_on_signals() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def wait_for(web: WebJob, states: set[str], stop: Stop, deadline: float | None = None) -> str:
+def wait_for(job: RunningJob, states: set[str], stop: Stop, deadline: float | None = None) -> str:
     """The state of the job once it is one of ``states``, stop was asked for, or time is over."""
     while True:
-        state = web.state()
+        state = job.state()
         over = deadline is not None and time.monotonic() >= deadline
         if state in states or stop.asked or over:
             return state
@@ -189,19 +208,25 @@ def wait_for(web: WebJob, states: set[str], stop: Stop, deadline: float | None =
 
 
 @contextmanager
-def status_file(settings: Settings) -> Iterator[Any]:
+def status_file(settings: Settings) -> Iterator[Callable[[RunningJob, float], None]]:
     """``run_dir/job.json`` while the job runs, for other commands to find it.
 
     Raises:
         FlinkError: a job with this run folder is running already.
     """
-    path = settings.run_dir / "job.json"
-    refuse_second_job(path)
+    if status := job_status(settings):
+        raise FlinkError(
+            "a job runs already",
+            expected="one job per run folder",
+            received=f"process {status['pid']}, {status['url']}",
+            fix="stop it, or set run_dir to another folder",
+        )
+    path = settings.run_dir / STATUS_FILE
 
-    def announce(web: WebJob, start_s: float) -> None:
-        status = {"pid": os.getpid(), "job_id": web.job_id, "url": web.url, "start_s": start_s}
+    def announce(job: RunningJob, start_s: float) -> None:
+        status = {"job_id": job.job_id, "url": job.url, "start_s": start_s}
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(status))
+        partial.write_text(json.dumps(asdict(ProcessRecord.of(os.getpid())) | status))
         partial.replace(path)
 
     try:
@@ -210,18 +235,10 @@ def status_file(settings: Settings) -> Iterator[Any]:
         path.unlink(missing_ok=True)
 
 
-def refuse_second_job(path: Path) -> None:
-    if not path.is_file():
-        return
-    status = json.loads(path.read_text())
+def job_status(settings: Settings) -> dict[str, Any] | None:
+    """What ``headrace run`` tells of a job that runs with this run folder; None without one."""
     try:
-        os.kill(status["pid"], 0)
-    except ProcessLookupError:
-        path.unlink()
-    else:
-        raise FlinkError(
-            "a job runs already",
-            expected="one job per run folder",
-            received=f"process {status['pid']}, {status['url']}",
-            fix="stop it, or set run_dir to another folder",
-        )
+        status: dict[str, Any] = json.loads((settings.run_dir / STATUS_FILE).read_text())
+    except FileNotFoundError:
+        return None
+    return status if ProcessRecord(status["pid"], status["born"]).alive else None

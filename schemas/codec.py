@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import fastavro
 
 from schemas.errors import CodecError
+from schemas.reasons import Reason
 from schemas.schema import MAGIC, Schema, load, names, versions
 
 __all__ = [
@@ -109,7 +110,7 @@ class Decoder:
         if body.tell() != len(data):
             raise CodecError(
                 f"bytes follow the {writer.name}",
-                reason="TRAILING_BYTES",
+                reason=Reason.TRAILING_BYTES,
                 expected=f"{body.tell()} bytes",
                 received=f"{len(data)} bytes",
                 fix="send one record in each message, with nothing after it",
@@ -129,14 +130,14 @@ class Decoder:
         if len(data) < HEADER_BYTES or data[:2] != MAGIC:
             raise CodecError(
                 f"the bytes are not a {name} in Avro single-object encoding",
-                reason="INVALID_MAGIC_BYTE",
+                reason=Reason.INVALID_MAGIC_BYTE,
                 expected="c3 01 and 8 bytes of fingerprint, then the record",
                 received=f"{len(data)} bytes: {start}",
                 fix="encode with schemas.codec.encode, or look which program writes to the topic",
             )
         raise CodecError(
             f"the schema that the {name} was written in is not known",
-            reason="UNKNOWN_SCHEMA",
+            reason=Reason.UNKNOWN_SCHEMA,
             expected=" or ".join(known.hex(" ") for known in self._writers),
             received=start,
             fix=f"add the producer's version as schemas/{name}.v<N>.avsc",
@@ -145,7 +146,7 @@ class Decoder:
     def _refuse_content(self, writer: Schema, data: bytes, error: Exception) -> NoReturn:
         raise CodecError(
             f"the content of the {writer.name} cannot be read",
-            reason="BAD_ID" if isinstance(error, UnicodeDecodeError) else "AVRO_DECODE_FAILED",
+            reason=Reason.AVRO_DECODE_FAILED,
             expected=f"Avro binary of {writer.name} version {writer.version}, whole",
             received=f"{len(data)} bytes, {type(error).__name__}: {error}",
             fix="look at the producer: a cut-off message, or a schema under a wrong fingerprint",
@@ -163,7 +164,7 @@ def _require_canonical(writer: Schema, data: bytes, record: Mapping[str, Any]) -
     if not same:
         raise CodecError(
             f"the {writer.name} is not in its one canonical encoding",
-            reason="NOT_CANONICAL",
+            reason=Reason.NOT_CANONICAL,
             expected="the bytes that encoding the record again gives",
             received=detail,
             fix="encode with an Avro library: shortest numbers, arrays in one block",

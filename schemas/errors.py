@@ -17,6 +17,8 @@ fix it) and exits with ``exit_code``; a traceback means a bug.
 
 from __future__ import annotations
 
+from schemas.reasons import Reason
+
 
 class HeadraceError(Exception):
     """An error that a user can act on.
@@ -70,7 +72,7 @@ class CodecError(HeadraceError):
     """Bytes that are not a valid record, or a record that cannot become bytes.
 
     Args:
-        reason: for bytes, the name of the dead-letter Reason; otherwise empty.
+        reason: for bytes, the reason of the dead letter that they would be.
     """
 
     exit_code = 3
@@ -79,7 +81,7 @@ class CodecError(HeadraceError):
         self,
         message: str,
         *,
-        reason: str = "",
+        reason: Reason | None = None,
         expected: str = "",
         received: str = "",
         fix: str = "",

@@ -16,9 +16,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from schemas import codec
-from schemas.profile import PROFILE_DTYPE
 
-DIGEST = slice(*(PROFILE_DTYPE.fields["events_digest"][1] + np.array([0, 16])).tolist())
+DIGEST = slice(24, 40)
+"""Where ``schemas.profile`` keeps ``events_digest``."""
 CAUSES = {"event": 1, "rerank": 2}
 
 

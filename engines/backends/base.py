@@ -111,16 +111,17 @@ class EngineBackend(ABC):
         """
         inputs, rows = self._checked(features)
         batch, k = self.bundle.manifest.batch, self.bundle.manifest.k
-        scores = np.empty((rows, k), np.float32)
-        items = np.empty((rows, k), np.int64)
-        channels = np.empty((rows, k), np.int64)
+        lists: tuple[NDArray[Any], ...] = tuple(
+            np.empty((rows, k), dtype) for dtype in (np.float32, np.int64, np.int64)
+        )
         for start in range(0, rows, batch):
             part = slice(start, min(start + batch, rows))
             size = part.stop - start
             outputs = self._run_impl(self._shaped(inputs, part))
-            for whole, output in zip((scores, items, channels), outputs, strict=True):
+            for whole, output in zip(lists, outputs, strict=True):
                 whole[part] = output[:size]
-        self._check_outputs(scores, items)
+        scores, items, channels = lists
+        self._check_outputs(scores, items, channels)
         items[np.isneginf(scores)] = 0
         return RankedBatch(items, scores, channels)
 
@@ -179,7 +180,9 @@ class EngineBackend(ABC):
             self._padded[name][size:] = 0
         return self._padded
 
-    def _check_outputs(self, scores: NDArray[np.float32], items: NDArray[np.int64]) -> None:
+    def _check_outputs(
+        self, scores: NDArray[np.float32], items: NDArray[np.int64], channels: NDArray[np.int64]
+    ) -> None:
         if np.isnan(scores).any():
             raise EngineError(
                 f"the engine {self.bundle.label} made scores that are not numbers",
@@ -187,12 +190,17 @@ class EngineBackend(ABC):
                 received=f"NaN in {int(np.isnan(scores).any(axis=1).sum())} of {len(scores)} lists",
                 fix="activate another engine",
             )
-        listed = items[scores > -np.inf]
-        if listed.size and not 1 <= listed.min() <= listed.max() <= len(self.bundle.catalogue):
+        listed = scores > -np.inf
+        self._check_range("items", items[listed], 1, len(self.bundle.catalogue))
+        self._check_range("channels", channels[listed], 0, len(self.bundle.manifest.channels) - 1)
+
+    def _check_range(self, what: str, values: NDArray[np.int64], low: int, high: int) -> None:
+        if values.size and not low <= values.min() <= values.max() <= high:
             raise EngineError(
-                f"the engine {self.bundle.label} listed items outside its catalogue",
-                expected=f"1..{len(self.bundle.catalogue)}",
-                received=f"{listed.min()}..{listed.max()}",
+                f"the engine {self.bundle.label} listed unknown {what}",
+                expected=f"{low}..{high}",
+                received=f"{values.min()}..{values.max()}",
+                fix="activate another engine",
             )
 
     def _probe(self) -> dict[str, NDArray[Any]]:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.bundle import Draft
 from engines.catalogue import Catalogue
+from engines.draft import Draft
 from engines.manifest import Training
 from engines.models.cooccurrence_graph import (
     CHANNELS,
@@ -185,5 +185,6 @@ def _pair_sums(
             all_keys.append(item[first][pair] * base + item[second][pair])
             all_sums.append(np.full(len(all_keys[-1]), distance**-0.5))
         keys, inverse = np.unique(np.concatenate(all_keys), return_inverse=True)
-        sums = np.bincount(inverse, np.concatenate(all_sums), len(keys))
+        # Without any pair bincount would count, in integers.
+        sums = np.bincount(inverse, np.concatenate(all_sums), len(keys)).astype(np.float64)
     return keys, sums

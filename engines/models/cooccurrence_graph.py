@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.bundle import outputs_of
+from engines.manifest import outputs_of
 from schemas.profile import HISTORY_SLOTS
 
 CHANNELS = ("popularity", "cooccurrence")

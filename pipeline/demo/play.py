@@ -10,9 +10,8 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
-from pipeline.config import KafkaSettings
+from pipeline.sections import KafkaSettings
 from pipeline.sources.base import UserEvent
 from schemas import codec
 
@@ -25,12 +24,13 @@ FORGOTTEN_USERS = 2
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One Kafka record to send ``due_s`` seconds after the start."""
+    """One Kafka record to send ``due_s`` seconds after the start, and the good event in it."""
 
     due_s: float
     topic: str
     key: bytes
     value: bytes
+    event: UserEvent | None = None
 
 
 def play(
@@ -52,14 +52,12 @@ def play(
         stamped = replace(event, event_time=start_ms + round(due_s * 1000))
         if chance.random() < LATE_SHARE:
             stamped = replace(stamped, event_time=stamped.event_time - LATE_BY_MS)
-        record = Record(
-            due_s, kafka.events_topic, event.user_id.encode(), encoder.encode(stamped.as_record())
-        )
-        yield record
+        key, value = event.user_id.encode(), encoder.encode(stamped.as_record())
+        yield Record(due_s, kafka.events_topic, key, value, stamped)
         if chance.random() < DOUBLED_SHARE:
-            yield record
+            yield Record(due_s, kafka.events_topic, key, value)
         if chance.random() < BAD_SHARE:
-            yield replace(record, value=spoilt(record.value, chance))
+            yield Record(due_s, kafka.events_topic, key, spoilt(value, chance))
 
 
 def spoilt(value: bytes, chance: random.Random) -> bytes:
@@ -96,11 +94,12 @@ def forget_orders(users: list[str], kafka: KafkaSettings, as_of_ms: int, due_s: 
     ]
 
 
-def busiest_users(events: Iterable[UserEvent], count: int) -> list[str]:
-    """The users with the most events, busiest first."""
-    return [user for user, _ in Counter(event.user_id for event in events).most_common(count)]
+def busiest_user(events: Iterable[UserEvent]) -> str:
+    """The user with the most events."""
+    return Counter(event.user_id for event in events).most_common(1)[0][0]
 
 
-def split(events: Iterator[UserEvent], first: int) -> tuple[list[UserEvent], list[UserEvent]]:
-    """The first events, to train on, and the rest, to play."""
-    return list(islice(events, first)), list(events)
+def quiet_users(events: Iterable[UserEvent]) -> list[str]:
+    """Users to forget: they act, but nobody looks at them."""
+    counted = Counter(event.user_id for event in events).most_common()
+    return [user for user, _ in counted[1 : 1 + FORGOTTEN_USERS]]

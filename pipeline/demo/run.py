@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from heapq import merge
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.live import Live
 
 from deploy.local import broker
 from engines.bundle import Bundle
 from engines.models import cooccurrence
 from engines.registry import Registry
 from pipeline import kafka
-from pipeline.config import Settings, as_environment, load_settings
-from pipeline.demo.play import (
-    FORGOTTEN_USERS,
-    Record,
-    busiest_users,
-    forget_orders,
-    play,
-    split,
-)
+from pipeline.config import Settings, as_environment, with_values
+from pipeline.demo.play import busiest_user, forget_orders, play, quiet_users
 from pipeline.demo.screen import Stage, line, screen
 from pipeline.demo.watch import Tally, Watch, hit_rates, percentiles
-from pipeline.ports import free_ports
-from pipeline.sources.base import UserEvent
+from pipeline.run import free_ports, job_status
+from pipeline.sender import new_producer
+from pipeline.sources.base import EVENT_TYPES, UserEvent
 from pipeline.sources.synthetic import Shop
-from schemas.errors import FlinkError, HeadraceError, KafkaError
+from schemas.errors import FlinkError, KafkaError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 TRAINING_EVENTS = 40_000
 TRAINING_INTERVAL_MS = 5_000
-DRAIN_S = 30
 START_S = 90
-LINE_EVERY_S = 5
+DRAIN_S = 30
+POLL_S = 0.1
+SCREEN_EVERY_S = 0.25
+LINE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +96,226 @@ def demo(settings: Settings, seconds: float, rate: float, console: Console) -> d
     settings = demo_settings(settings)
     shutil.rmtree(settings.run_dir, ignore_errors=True)
     shop = Shop()
-    count = TRAINING_EVENTS + math.ceil(seconds * rate)
-    past_ms = time.time_ns() // 1_000_000 - TRAINING_EVENTS * TRAINING_INTERVAL_MS
-    training, rest = split(shop.events(count, past_ms, TRAINING_INTERVAL_MS), TRAINING_EVENTS)
-    with running_broker(settings, console), ThreadPoolExecutor(1) as side:
+    training, rest = make_log(shop, math.ceil(seconds * rate))
+    with running_broker(settings, console):
         bundle = train(settings, shop, training, console)
-        with running_job(settings, console) as job:
-            watch = Watch(settings)
-            watch.start()
-            side.submit(lambda: None)
+        with running_job(settings, console) as job, watching(settings) as watch:
             stage = Stage(
                 titles={item.item_id: item.title or item.item_id for item in shop.catalogue},
-                spotlight=busiest_users(rest, 1)[0],
+                spotlight=busiest_user(rest),
                 seconds=seconds,
+                began=began,
             )
-            perform(settings, stage, rest, rate, shop.seed, watch.tally, console, job)
-            drain(settings, watch.tally, job)
-            watch.close()
-        return result(settings, watch.tally, bundle, began)
+            with showing(stage, watch.tally, console) as refresh:
+                perform(settings, stage, rest, rate, shop.seed, refresh)
+                drain(settings, watch.tally, job, refresh)
+        return asdict(result(settings, stage, watch.tally, bundle))
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """Ports that are free, a folder and a store of its own, and an audit of every offset."""
+    port, controller_port = free_ports(2)
+    run_dir = settings.run_dir / "demo"
+    return with_values(
+        settings,
+        {
+            "run_dir": run_dir,
+            "engine.store": run_dir / "engines",
+            "local.port": port,
+            "local.controller_port": controller_port,
+            "kafka.bootstrap_servers": f"{settings.local.host}:{port}",
+            "kafka.audit_topic": "audit",
+        },
+    )
+
+
+def make_log(shop: Shop, played: int) -> tuple[list[UserEvent], list[UserEvent]]:
+    """The shop's log: the events to train on, in the past, and those to play."""
+    start_ms = time.time_ns() // 1_000_000 - TRAINING_EVENTS * TRAINING_INTERVAL_MS
+    events = shop.events(TRAINING_EVENTS + played, start_ms, TRAINING_INTERVAL_MS)
+    return list(islice(events, TRAINING_EVENTS)), list(events)
+
+
+@contextmanager
+def running_broker(settings: Settings, console: Console) -> Iterator[None]:
+    """A broker with our topics, stopped at the end."""
+    status = broker.start(settings.local, settings.run_dir)
+    try:
+        console.print(f"broker at {status.bootstrap_servers}: {status.note}")
+        kafka.ensure_topics(settings)
+        yield
+    finally:
+        broker.stop(settings.local, settings.run_dir)
+
+
+def train(
+    settings: Settings, shop: Shop, events: list[UserEvent], console: Console
+) -> Bundle:
+    """Fit, store and activate the engine."""
+    numbers = {name: number for number, name in enumerate(EVENT_TYPES)}
+    model = cooccurrence.fit(
+        ((e.user_id, e.item_id, numbers[e.event_type], e.event_time) for e in events),
+        {item.item_id: asdict(item) for item in shop.catalogue},
+        log="synthetic",
+    )
+    registry = Registry(settings.engine.store)
+    bundle = registry.add(model.draft(), "demo")
+    registry.activate("demo")
+    console.print(f"engine {bundle.label}: {len(bundle.catalogue)} items, {len(events)} events")
+    return bundle
+
+
+@contextmanager
+def running_job(settings: Settings, console: Console) -> Iterator[subprocess.Popen[bytes]]:
+    """``headrace run`` in a process of its own, stopped at the end."""
+    log = settings.run_dir / "job.log"
+    with log.open("wb") as output:
+        job = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "run"],
+            env=os.environ | as_environment(settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        status = wait_until_running(settings, job)
+        console.print(f"job {status['job_id']} runs after {status['start_s']} s: {status['url']}")
+        yield job
+    finally:
+        job.send_signal(signal.SIGTERM)
+        job.wait(START_S)
+
+
+def wait_until_running(settings: Settings, job: subprocess.Popen[bytes]) -> dict[str, Any]:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        check_job(settings, job)
+        if status := job_status(settings):
+            return status
+        time.sleep(POLL_S)
+    raise FlinkError(
+        "the job did not start",
+        expected=f"a running job within {START_S} s",
+        fix=f"see {settings.run_dir / 'job.log'}",
+    )
+
+
+def check_job(settings: Settings, job: subprocess.Popen[bytes]) -> None:
+    """Raise if the job's process has ended."""
+    if job.poll() is not None:
+        log = (settings.run_dir / "job.log").read_text(errors="replace")
+        raise FlinkError("the job ended", received=log[-1000:], fix="see the message above")
+
+
+@contextmanager
+def watching(settings: Settings) -> Iterator[Watch]:
+    watch = Watch(settings)
+    watch.start()
+    try:
+        yield watch
+    finally:
+        watch.close()
+
+
+@contextmanager
+def showing(stage: Stage, tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
+    """A live screen on a terminal, a line every few seconds elsewhere."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield paced(lambda: live.update(screen(stage, tally), refresh=True), SCREEN_EVERY_S)
+    else:
+        yield paced(lambda: console.print(line(stage, tally)), LINE_EVERY_S)
+
+
+def paced(show: Callable[[], None], every_s: float) -> Callable[[], None]:
+    """``show``, but at most once in ``every_s``."""
+    due = time.monotonic()
+
+    def maybe_show() -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + every_s
+            show()
+
+    return maybe_show
+
+
+def perform(
+    settings: Settings,
+    stage: Stage,
+    events: list[UserEvent],
+    rate: float,
+    seed: int,
+    refresh: Callable[[], None],
+) -> None:
+    """Send every record at its due time (open loop), and orders to forget in the middle."""
+    producer = new_producer(settings)
+    start_ms = time.time_ns() // 1_000_000
+    stage.play_started = started = time.monotonic()
+    middle_s = stage.seconds / 2
+    orders = forget_orders(
+        quiet_users(events), settings.kafka, start_ms + round(middle_s * 1000), middle_s
+    )
+    records = play(events, settings.kafka, start_ms, rate, seed)
+    for record in merge(records, orders, key=lambda one: one.due_s):
+        while (left_s := started + record.due_s - time.monotonic()) > 0:
+            producer.poll(min(left_s, SCREEN_EVERY_S))
+            refresh()
+        producer.produce(record.topic, record.value, record.key)
+        stage.took(record.event)
+    producer.flush()
+
+
+def drain(
+    settings: Settings,
+    tally: Tally,
+    job: subprocess.Popen[bytes],
+    refresh: Callable[[], None],
+) -> None:
+    """Wait until every offset of the inputs has its outcome.
+
+    Raises:
+        KafkaError: some have none after ``DRAIN_S``.
+    """
+    expected = sum(
+        kafka.end_offset(settings.kafka, topic)
+        for topic in (settings.kafka.events_topic, settings.kafka.control_topic)
+    )
+    deadline = time.monotonic() + DRAIN_S
+    while len(tally.outcomes) + len(tally.dead) < expected:
+        check_job(settings, job)
+        if time.monotonic() > deadline:
+            raise KafkaError(
+                "the job did not finish the play",
+                expected=f"{expected} outcomes within {DRAIN_S} s",
+                received=f"{len(tally.outcomes) + len(tally.dead)}",
+                fix=f"a lower --rate; see the logs in {settings.run_dir}",
+            )
+        time.sleep(POLL_S)
+        refresh()
+
+
+def result(settings: Settings, stage: Stage, tally: Tally, bundle: Bundle) -> Result:
+    counts = tally.counts()
+    p50, p99 = percentiles([ms for _, ms in tally.freshness_ms])
+    hit_rate, popularity = hit_rates(settings, tally, most_popular(bundle, 10))
+    return Result(
+        events_sent=kafka.end_offset(settings.kafka, settings.kafka.events_topic),
+        applied=counts["applied"],
+        duplicate=counts["duplicate"],
+        late=counts["late"],
+        forgotten=counts["forgotten"],
+        dead_lettered=counts["dead_lettered"],
+        control=counts["control"],
+        lists=tally.list_count,
+        users=len(tally.lists),
+        freshness_ms={"p50": round(p50), "p99": round(p99)},
+        first_list_s=round(tally.first_list - stage.began, 1),
+        hit_rate_at_10=round(hit_rate, 4),
+        popularity_hit_rate_at_10=round(popularity, 4),
+    )
+
+
+def most_popular(bundle: Bundle, count: int) -> set[str]:
+    """The items with the most events in the training log."""
+    order = np.argsort(-bundle.catalogue.popularity, kind="stable")[:count]
+    return set(bundle.catalogue.item_ids[order])

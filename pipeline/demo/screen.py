@@ -28,19 +28,27 @@ class Stage:
         titles: item id → title.
         spotlight: the user to follow.
         seconds: length of the play.
-        sent: events sent so far.
+        began, play_started: of the command and of the play, by ``time.monotonic``.
+        sent: records sent so far.
         acted: what the spotlit user did lately, newest last.
     """
 
     titles: Mapping[str, str]
     spotlight: str
     seconds: float
-    started: float = field(default_factory=time.monotonic)
+    began: float
+    play_started: float = 0.0
     sent: int = 0
     acted: deque[UserEvent] = field(default_factory=lambda: deque(maxlen=ACTIONS_SHOWN))
 
+    def took(self, event: UserEvent | None) -> None:
+        """Note that a record was sent; the event that it holds, None if it holds none."""
+        self.sent += 1
+        if event is not None and event.user_id == self.spotlight:
+            self.acted.append(event)
+
     def elapsed_s(self) -> float:
-        return min(time.monotonic() - self.started, self.seconds)
+        return min(time.monotonic() - self.play_started, self.seconds)
 
 
 def screen(stage: Stage, tally: Tally) -> Group:

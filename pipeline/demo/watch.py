@@ -6,6 +6,7 @@ double when it recovers; offsets do not, so every count here is a number of dist
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_left
@@ -41,6 +42,8 @@ class Tally:
         dead: reason of each dead letter, by the same key.
         lists: lists of each user, oldest first.
         freshness_ms: (when read, time from event to list) of each list, ms since 1970 and ms.
+        list_count: lists of all users.
+        first_list: when the first one was read, by ``time.monotonic``.
         tombstones: users whose tombstone was read.
     """
 
@@ -49,6 +52,7 @@ class Tally:
     lists: dict[str, list[Published]] = field(default_factory=dict)
     freshness_ms: deque[tuple[int, int]] = field(default_factory=deque)
     list_count: int = 0
+    first_list: float = math.nan
     tombstones: set[str] = field(default_factory=set)
 
     def counts(self) -> Counter[str]:
@@ -75,7 +79,7 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self.tally = Tally()
         self._settings = settings
-        self._stop = threading.Event()
+        self._closing = threading.Event()
         topics = settings.kafka
         self._take = {
             topics.recommendations_topic: self._take_list,
@@ -85,14 +89,14 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         consumer = kafka.reader(self._settings, list(self._take))
-        while not self._stop.is_set():
+        while not self._closing.is_set():
             for message in consumer.consume(1000, 0.05):
                 if not message.error():
                     self._take[message.topic()](message)
         consumer.close()
 
     def close(self) -> None:
-        self._stop.set()
+        self._closing.set()
         self.join()
 
     def _take_list(self, message: Any) -> None:
@@ -103,6 +107,8 @@ class Watch(threading.Thread):
             return
         record = codec.decode("recommendation_list", message.value(), canonical=False)
         items = tuple((item["item_id"], item["score"], item["reason"]) for item in record["items"])
+        if not self.tally.list_count:
+            self.tally.first_list = time.monotonic()
         self.tally.list_count += 1
         self.tally.lists.setdefault(user, []).append(Published(record["generated_at"], items))
         if record["cause"] == "event":
@@ -133,7 +139,7 @@ def hit_rates(settings: Settings, tally: Tally, popular: Collection[str]) -> tup
     """
     hits = popular_hits = events = 0
     for message in kafka.read_to_end(settings, settings.kafka.events_topic):
-        place = "event", message.partition(), message.offset()
+        place = "events", message.partition(), message.offset()
         if tally.outcomes.get(place) != "applied":
             continue
         try:

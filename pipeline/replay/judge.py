@@ -29,6 +29,7 @@ ID_LIMIT_BYTES = 128
 ACTIONS = ("forget", "rerank")
 
 Record = Mapping[str, Any]
+Action = Literal["event", "forget", "rerank"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Decoded:
     """
 
     user_id: str
-    action: Literal["event", "forget", "rerank"]
+    action: Action
     event_hash: int
     item_hash: int
     event_type: int

@@ -34,11 +34,16 @@ OPTIONAL: Mapping[str, type] = {
     "request_id": str,
     "propensity": float,
 }
+# What fastavro raises for a damaged file: it trusts the header, so that is almost anything.
 _READ_ERRORS = (
     EOFError,
-    IndexError,
+    LookupError,
+    TypeError,
     ValueError,
     OverflowError,
+    RecursionError,
+    MemoryError,
+    AttributeError,
     zlib.error,
     fastavro.schema.SchemaParseException,
     fastavro.read.SchemaResolutionError,

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,8 @@ def folded(*records: Decoded) -> Fold:
 
 def unpacked(fold: Fold) -> np.void:
     """The packed profile as NumPy reads it."""
-    return np.frombuffer(fold.profile.pack(), PROFILE_DTYPE)[0]
+    profile: np.void = np.frombuffer(fold.profile.pack(), PROFILE_DTYPE)[0]
+    return profile
 
 
 def histories(least: int = 0, most: int = 150) -> st.SearchStrategy[list[Decoded]]:
@@ -257,7 +259,7 @@ def test_a_doubled_event_changes_the_hash(n: int) -> None:
 @pytest.mark.parametrize(
     "change", [{"item_hash": 1}, {"event_time": START_MS + 9}, {"amount": 2.0}, {"event_type": 2}]
 )
-def test_a_changed_event_changes_the_hash(change: dict[str, int]) -> None:
+def test_a_changed_event_changes_the_hash(change: dict[str, Any]) -> None:
     whole, changed = folded(*CLEAN), folded(*CLEAN[:17], replace(CLEAN[17], **change), *CLEAN[18:])
     assert whole.profile.events_digest == changed.profile.events_digest
     assert profile_hash(whole.profile.pack()) != profile_hash(changed.profile.pack())

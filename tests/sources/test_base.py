@@ -35,7 +35,7 @@ def test_fields_are_those_of_the_schema_in_its_order() -> None:
 
 
 def test_event_types_are_those_of_the_schema_in_its_order() -> None:
-    assert EVENT_TYPES == tuple(codec.load("user_event").source["fields"][3]["type"]["symbols"])
+    assert tuple(codec.load("user_event").source["fields"][3]["type"]["symbols"]) == EVENT_TYPES
 
 
 @pytest.mark.parametrize("given", [FULL, PLAIN])

@@ -106,7 +106,7 @@ def test_parquet_types_are_converted(
 
 def test_sorted_parquet_is_not_sorted_again(tmp_path: Path) -> None:
     rows = [ROW, ROW | {"event_time": START_MS}]
-    assert not open_source("parquet", parquet(tmp_path, *rows)).in_order()  # type: ignore[attr-defined]
+    assert not open_source("parquet", parquet(tmp_path, *rows)).in_order()
     source = open_source("parquet", parquet(tmp_path, *rows[::-1]))
     assert source.in_order()
     assert [read.event_time for read in source] == [START_MS, PLAIN.event_time]
@@ -114,7 +114,7 @@ def test_sorted_parquet_is_not_sorted_again(tmp_path: Path) -> None:
 
 def test_parquet_without_a_required_column(tmp_path: Path) -> None:
     row = {name: value for name, value in ROW.items() if name != "user_id"}
-    with pytest.raises(SourceError, match="lacks columns.*user_id") as error:
+    with pytest.raises(SourceError, match="lacks columns") as error:
         open_source("parquet", parquet(tmp_path, row))
     assert "user_id" in error.value.fix
 
@@ -184,7 +184,7 @@ def test_avro_with_a_dangerous_schema_is_refused(tmp_path: Path) -> None:
     source["fields"].append({"name": "bomb", "type": {"type": "array", "items": "null"}})
     with (tmp_path / "log.avro").open("wb") as file:
         fastavro.writer(file, source, [FULL.as_record() | {"bomb": [None] * 9}])
-    with pytest.raises(SchemaError, match="zero bytes.*bomb"):
+    with pytest.raises(SchemaError, match=r"zero bytes.*bomb"):
         list(open_source("avro", tmp_path / "log.avro"))
 
 
@@ -196,7 +196,7 @@ def test_avro_of_something_else_is_refused(tmp_path: Path) -> None:
         list(open_source("avro", tmp_path / "log.avro"))
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_avro_raises_nothing_but_our_errors(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "good" / "log.avro"

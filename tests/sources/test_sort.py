@@ -75,6 +75,6 @@ def test_a_full_disk_is_reported(temporary: Path, monkeypatch: pytest.MonkeyPatc
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sort.fastavro, "writer", full)
+    monkeypatch.setattr("fastavro.writer", full)
     with pytest.raises(SourceError, match="No space left"):
         list(sort_by_time(events_at([2, 1]), 1))

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from pipeline.replay.judge import Decoded
+from pipeline.replay.judge import Action, Decoded
 from pipeline.sections import DecodeSettings, ProfileSettings
 from schemas.profile import PROFILE_BYTES
 from schemas.reasons import Outcome, Reason
 
-ACTIONS = ("event", "forget", "rerank")
+ACTIONS: tuple[Action, ...] = ("event", "forget", "rerank")
 
 
 @dataclass(frozen=True)
@@ -46,29 +47,35 @@ class Harness:
         """The names of Java's reasons, then of its outcomes."""
         return self._run("names").decode().split()
 
-    def decode(self, cases: list[Case], limits: DecodeSettings) -> list[Verdict]:
+    def decode(self, cases: list[Case], limits: DecodeSettings, *schemas: Path) -> list[Verdict]:
+        """Java's verdicts; ``schemas`` stand in for the packed versions of ``user_event``."""
         reasons = [Reason(name) for name in self.names[: len(Reason)]]
         bounds = (limits.max_value_bytes, limits.min_event_time_ms, limits.max_ahead_ms)
-        results = _Reader(self._run("decode", *bounds, stdin=b"".join(map(_pack_case, cases))))
+        results = _Reader(
+            self._run("decode", *bounds, *schemas, stdin=b"".join(map(_pack_case, cases)))
+        )
         return [_verdict(results, case, reasons) for case in cases]
 
     def profiles(
-        self, start: bytes, records: Iterable[Decoded], settings: ProfileSettings
+        self, records: Iterable[Decoded | bytes], settings: ProfileSettings
     ) -> list[tuple[Outcome, bool, bytes]]:
         """After each record: its outcome, whether output is due, and the packed profile.
 
         Args:
-            start: the packed profile before the first record.
+            records: those of one user after another; a user begins with a packed profile, which
+                gives no result.
         """
-        stdin = b"\x00" + start + b"".join(map(_pack_record, records))
+        records = list(records)
         bounds = (settings.allowed_lateness_ms, settings.expire_after_ms)
-        results = _Reader(self._run("profile", *bounds, stdin=stdin))
+        results = _Reader(self._run("profile", *bounds, stdin=b"".join(map(_pack_record, records))))
         outcomes = [Outcome(name) for name in self.names[len(Reason) :]]
         steps = []
-        while results.left():
+        for record in records:
             outcome, due = results.take(">B?")
-            steps.append((outcomes[outcome], due, results.bytes(PROFILE_BYTES)))
-        return steps[1:]  # the first answers the start
+            packed = results.bytes(PROFILE_BYTES)
+            if isinstance(record, Decoded):
+                steps.append((outcomes[outcome], due, packed))
+        return steps
 
     def _run(self, *arguments: object, stdin: bytes = b"") -> bytes:
         command = ["java", "-Xmx256m", "-cp", self._class_path, "io.headrace.Harness"]
@@ -84,10 +91,7 @@ class _Reader:
         self._data = data
         self._at = 0
 
-    def left(self) -> int:
-        return len(self._data) - self._at
-
-    def take(self, layout: str) -> tuple:
+    def take(self, layout: str) -> tuple[Any, ...]:
         found = struct.unpack_from(layout, self._data, self._at)
         self._at += struct.calcsize(layout)
         return found
@@ -119,7 +123,9 @@ def _verdict(results: _Reader, case: Case, reasons: list[Reason]) -> Verdict:
     )
 
 
-def _pack_record(record: Decoded) -> bytes:
+def _pack_record(record: Decoded | bytes) -> bytes:
+    if isinstance(record, bytes):
+        return b"\x00" + record
     if record.action == "rerank":
         return b"\x03"
     if record.action == "forget":

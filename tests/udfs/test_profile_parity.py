@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 
-from pipeline.replay.fold import COUNTER_MAX, Fold, Profile
+from pipeline.replay.fold import COUNTER_MAX, STEP_MS, Fold, Profile
 from pipeline.replay.judge import Decoded
 from pipeline.sections import ProfileSettings
 from schemas.profile import TYPE_SLOTS
@@ -21,18 +22,22 @@ pytestmark = pytest.mark.real
 SETTINGS = ProfileSettings(allowed_lateness_ms=HOUR_MS, expire_after_ms=10 * DAY_MS)
 USERS = 30
 STEPS = 800
+Steps = list[tuple[Outcome, bool, bytes]]
 
 
-def folded(
-    records: list[Decoded], start: Profile | None = None
-) -> list[tuple[Outcome, bool, bytes]]:
+def folded(records: list[Decoded], start: Profile | None = None) -> Steps:
+    """What `Harness.profiles` must say of a user's records."""
     fold = Fold(SETTINGS)
-    fold.profile = start or fold.profile
+    fold.profile = start or Profile()
     steps = []
     for record in records:
         step = fold.take(record)
         steps.append((step.outcome, step.action != "none", fold.profile.pack()))
     return steps
+
+
+def in_java(harness: Harness, records: list[Decoded], start: Profile | None = None) -> Steps:
+    return harness.profiles([(start or Profile()).pack(), *records], SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def test_the_same_bytes_after_every_record(
 ) -> None:
     seen: Counter[Outcome] = Counter()
     for number, history in enumerate(histories):
-        java = harness.profiles(Profile().pack(), history, SETTINGS)
+        java = in_java(harness, history)
         python = folded(history)
         for step, (found, expected) in enumerate(zip(java, python, strict=True)):
             assert found == expected, f"user {number}, step {step}: {history[step]}"
@@ -81,8 +86,42 @@ def test_numbers_at_their_bounds(harness: Harness) -> None:
         event("e", at=later),
         order("forget", later),
     ]
-    packed = start.pack()
-    assert harness.profiles(packed, records, SETTINGS) == folded(records, start)
+    expected = folded(records, deepcopy(start))
+    assert in_java(harness, records, start) == expected
+
+
+def test_times_at_the_bounds_of_each_rule(harness: Harness) -> None:
+    last = START_MS + 10 * DAY_MS
+    records = [
+        order("forget"),
+        order("forget"),  # not again
+        event("a"),  # forgotten
+        event("b", at=START_MS + 1),
+        event("c", at=last + 1),  # 10 days of silence are not too many
+        event("d", at=last + 1 - HOUR_MS),  # an hour is not too late
+        event("e", at=last - HOUR_MS),
+        event("f", at=last + 10 * DAY_MS + 2),
+        order("forget", last + 10 * DAY_MS + 2),
+    ]
+    assert in_java(harness, records) == folded(records)
+
+
+def test_counts_of_any_size_decay_alike_over_any_time(harness: Harness) -> None:
+    rng = random.Random(4)
+    patient = SETTINGS.model_copy(update={"expire_after_ms": 10_000 * DAY_MS})
+    records: list[Decoded | bytes] = []
+    expected = []
+    for steps in range(34 * 32):
+        counts = [COUNTER_MAX, *(rng.randrange(2**32) for _ in range(TYPE_SLOTS - 1))]
+        fold = Fold(patient)
+        fold.profile = Profile(
+            version=1, counts=counts, counts_time=START_MS, last_event_time=START_MS
+        )
+        late = event(f"e{steps}", at=START_MS + steps * STEP_MS + rng.randrange(STEP_MS))
+        records += [fold.profile.pack(), late]
+        fold.take(late)
+        expected.append(fold.profile.pack())
+    assert [packed for *_, packed in harness.profiles(records, patient)] == expected
 
 
 def test_what_parity_would_miss_is_not_missed(
@@ -99,5 +138,4 @@ def test_what_parity_would_miss_is_not_missed(
         "changed": [*history[:n], replace(history[n], event_hash=1), *history[n + 1 :]],
     }
     for name, records in spoilt.items():
-        last = harness.profiles(Profile().pack(), records, SETTINGS)[-1]
-        assert last[2] != expected[-1][2], name
+        assert in_java(harness, records)[-1][2] != expected[-1][2], name

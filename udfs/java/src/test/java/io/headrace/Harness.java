@@ -5,13 +5,18 @@ import java.io.BufferedOutputStream;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
  * Lets pytest drive the decoder and the profile: cases in on standard input, results out on
  * standard output, all numbers big-endian. {@code tests/udfs/harness.py} is the other side.
  *
  * <pre>
- * decode MAX_VALUE_BYTES MIN_EVENT_TIME_MS MAX_AHEAD_MS
+ * decode MAX_VALUE_BYTES MIN_EVENT_TIME_MS MAX_AHEAD_MS [EVENT_SCHEMA_FILE ...]
+ *   with files, oldest version first, these stand in for the packed schemas of events
  *   in   kind u1 (0 event, 1 order), record time i8, value, key (each: length i4, -1 for null, bytes)
  *   out  reason u1 (0 good, else 1 + ordinal), action i1, hash high i8, low i8, item hash i8,
  *        type i1, time i8, amount f4, message (modified UTF-8 with u2 length)
@@ -33,7 +38,10 @@ public final class Harness {
     Harness harness = new Harness();
     switch (args[0]) {
       case "decode" -> harness.decode(
-          Long.parseLong(args[1]), Long.parseLong(args[2]), Long.parseLong(args[3]));
+          events(List.of(args).subList(4, args.length)),
+          Long.parseLong(args[1]),
+          Long.parseLong(args[2]),
+          Long.parseLong(args[3]));
       case "profile" -> harness.profile(Long.parseLong(args[1]), Long.parseLong(args[2]));
       case "names" -> harness.names();
       default -> throw new IllegalArgumentException(args[0]);
@@ -41,8 +49,20 @@ public final class Harness {
     harness.out.flush();
   }
 
-  private void decode(long maxValueBytes, long minEventTimeMs, long maxAheadMs) throws IOException {
-    Decoder[] decoders = {Decoder.events(), Decoder.controls()};
+  private static Decoder events(List<String> schemaFiles) throws IOException {
+    if (schemaFiles.isEmpty()) {
+      return Decoder.events();
+    }
+    List<String> versions = new ArrayList<>();
+    for (String file : schemaFiles) {
+      versions.add(Files.readString(Path.of(file)));
+    }
+    return new Decoder(versions, "event_id", "event_type", "event_time");
+  }
+
+  private void decode(Decoder events, long maxValueBytes, long minEventTimeMs, long maxAheadMs)
+      throws IOException {
+    Decoder[] decoders = {events, Decoder.controls()};
     for (int kind = in.read(); kind >= 0; kind = in.read()) {
       Decoder decoder = decoders[kind];
       long recordTimeMs = in.readLong();

@@ -1,0 +1,63 @@
+# `make` lists the targets. Everything lands in .venv, udfs/jars and deploy/local/lib.
+
+# The first of these that is a Python 3.10 to 3.12; `make setup PYTHON=...` names another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+VENV := .venv/.done
+UDFS := udfs/jars/headrace-udfs.jar
+CONNECTOR_VERSION := 5.0.0-2.2
+CONNECTOR := udfs/jars/flink-sql-connector-kafka-$(CONNECTOR_VERSION).jar
+BROKER := deploy/local/lib/.done
+MAVEN := mvn -q -B
+
+PACKAGES := pipeline udfs schemas engines deploy
+BIN := .venv/bin
+
+.DELETE_ON_ERROR:
+.PHONY: help setup jar demo test check clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(VENV) jar ## Install everything: .venv, a JDK and Maven where missing, the jars
+
+jar: $(UDFS) $(CONNECTOR) $(BROKER) ## Build the Java part, fetch the Kafka connector and broker
+
+demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARGS=...
+	$(BIN)/headrace demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+test: setup ## Run all tests; ARGS= for pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV) ## Check format, types, import directions; run the quick tests and doctests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not real" --doctest-modules $(PACKAGES) tests
+
+clean: ## Stop the local broker; remove its data and what builds and checks left
+	test ! -x $(BIN)/headrace || $(BIN)/headrace down
+	rm -rf .headrace udfs/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV): pyproject.toml deploy/constraints.txt
+	@deploy/setup.sh venv $(PYTHON)
+	@touch $@
+
+$(UDFS): udfs/java/pom.xml $(shell find udfs/java/src/main -type f) $(wildcard schemas/*.avsc)
+	@deploy/setup.sh java
+	$(MAVEN) -f udfs/java/pom.xml package
+	@touch $@
+
+$(CONNECTOR):
+	@deploy/setup.sh java
+	$(MAVEN) org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+		-Dartifact=org.apache.flink:flink-sql-connector-kafka:$(CONNECTOR_VERSION) \
+		-DoutputDirectory=$(CURDIR)/udfs/jars
+
+$(BROKER): deploy/local/pom.xml
+	@deploy/setup.sh java
+	rm -rf deploy/local/lib
+	$(MAVEN) -f deploy/local/pom.xml dependency:copy-dependencies
+	@touch $@

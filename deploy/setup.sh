@@ -1,0 +1,55 @@
+#!/bin/sh
+# Makes sure of a JDK 17+, Maven and Python's venv: installs what is missing with apt where that is
+# allowed (root, or sudo without a password), and otherwise says the command.
+#
+#   deploy/setup.sh java          a JDK and Maven
+#   deploy/setup.sh venv PYTHON   .venv with everything in deploy/constraints.txt
+set -eu
+
+java_is_new_enough() {
+    command -v javac >/dev/null || return 1
+    version=$(javac -version 2>&1 | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    [ "${version:-0}" -ge 17 ]
+}
+
+apt_install() {
+    if [ "$(id -u)" = 0 ]; then
+        as_root=
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        as_root=sudo
+    else
+        as_root=no
+    fi
+    if [ "$as_root" = no ] || ! command -v apt-get >/dev/null; then
+        echo "setup: missing: $*" >&2
+        echo "  fix: sudo apt-get install $*" >&2
+        exit 1
+    fi
+    echo "setup: installing $*"
+    $as_root apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get -qq install --no-install-recommends "$@" >/dev/null
+}
+
+java() {
+    missing=
+    java_is_new_enough || missing="openjdk-17-jdk-headless"
+    command -v mvn >/dev/null || missing="$missing maven"
+    # shellcheck disable=SC2086 - one word for each package
+    [ -z "$missing" ] || apt_install $missing
+}
+
+venv() {
+    python=${1:-}
+    if [ -z "$python" ]; then
+        echo "setup: no Python 3.10, 3.11 or 3.12 was found" >&2
+        echo "  fix: sudo apt-get install python3 python3-venv, or name one: make setup PYTHON=/path/to/python" >&2
+        exit 1
+    fi
+    name=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+    "$python" -c 'import ensurepip' 2>/dev/null || apt_install "$name-venv"
+    [ -x ".venv/bin/$name" ] || "$python" -m venv --clear .venv
+    echo "setup: installing Python packages into .venv (some minutes the first time)"
+    .venv/bin/python -m pip --disable-pip-version-check install -q -c deploy/constraints.txt -e '.[dev]'
+}
+
+"$@"

@@ -1,0 +1,23 @@
+"""Writes that survive a crash: data reaches the disk before the name that points to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_flushed(path: Path, data: bytes) -> None:
+    """Write ``data`` and wait until the disk has it."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the disk has the names of the files in ``folder``."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,144 @@
+"""Small engines and profiles for the tests, and ways to spoil a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.catalogue import Catalogue, item_hash
+from engines.draft import Draft, write_bundle
+from engines.manifest import MANIFEST, Training
+from engines.models.cooccurrence import CooccurrenceModel, fit
+from schemas.profile import PROFILE_DTYPE
+
+CLICK = 3
+Event = tuple[str, str, int, int]
+
+
+def events(*histories: str) -> list[Event]:
+    """Clicks, one user a string, one item a letter, a second apart: events("abc", "bd")."""
+    return [
+        (f"user-{number}", item, CLICK, place * 1000)
+        for number, history in enumerate(histories)
+        for place, item in enumerate(history)
+    ]
+
+
+def random_model(items: int, users: int = 300, seed: int = 0) -> CooccurrenceModel:
+    """A model of items "0", "1", ..., fitted on random clicks that meet them all."""
+    random = np.random.default_rng(seed)
+    log = [("all", str(item), CLICK, 0) for item in range(items)]
+    for user in range(users):
+        clicked = random.integers(0, items, 12)
+        log += [(str(user), str(item), CLICK, place) for place, item in enumerate(clicked)]
+    return fit(log)
+
+
+def random_profiles(n: int, items: int, seed: int = 0) -> NDArray[np.void]:
+    """Profiles with 0..50 events and 0..64 excluded ones of items "0", "1", ...; a few unknown."""
+    random = np.random.default_rng(seed)
+    hashes = np.array([item_hash(str(item)) for item in range(items + 2)], np.uint64)
+    profiles = np.zeros(n, PROFILE_DTYPE)
+    profiles["history_len"] = random.integers(0, 51, n)
+    profiles["excluded_len"] = random.integers(0, 65, n)
+    in_history = np.arange(50) < profiles["history_len"][:, None]
+    in_excluded = np.arange(64) < profiles["excluded_len"][:, None]
+    history = profiles["history"]
+    history["item_hash"][in_history] = random.choice(hashes, in_history.sum())
+    history["event_type"][in_history] = random.integers(0, 12, in_history.sum())
+    history["event_time"][in_history] = random.integers(0, 10**12, in_history.sum())
+    profiles["excluded"][in_excluded] = random.choice(hashes, in_excluded.sum())
+    return profiles
+
+
+def tiny_bundle(folder: Path) -> Path:
+    """A sound bundle of four items, engine tiny@1."""
+    write_bundle(folder, fit(events("abcd", "abd")).draft(batch=2, k=3), "tiny", "1")
+    return folder
+
+
+def spoil(
+    folder: Path,
+    edit: Callable[[dict[str, Any]], object] = lambda manifest: None,
+    **files: bytes,
+) -> Path:
+    """Change a bundle and make its hashes right again, so that only the change can be refused.
+
+    Args:
+        edit: changes the parsed manifest in place.
+        files: new contents; model_onnx stands for model.onnx.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for argument, data in files.items():
+        name = argument.replace("_", ".")
+        (folder / name).write_bytes(data)
+        entry = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+        manifest["files"][name] = entry
+    edit(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def scorer(
+    nodes: list[onnx.NodeProto],
+    *,
+    items: int = 4,
+    constants: dict[str, NDArray[Any]] | None = None,
+    domains: tuple[str, ...] = ("",),
+) -> bytes:
+    """A model of batch 2, width 50 and k 3 that lists by x [2, items + 1].
+
+    ``nodes`` make x out of start, the last of the history's items as float32 [2, items + 1].
+    """
+    frame = [
+        helper.make_node("Slice", ["item", "from", "to", "axis"], ["cut"]),
+        helper.make_node("Cast", ["cut"], ["start"], to=TensorProto.FLOAT),
+        *nodes,
+        helper.make_node("Add", ["x", "mask"], ["masked"]),
+        helper.make_node("TopK", ["masked", "k"], ["scores", "items"], axis=1),
+        helper.make_node("Sub", ["items", "items"], ["channels"]),
+    ]
+    values = {
+        "from": np.array([50 - items - 1]),
+        "to": np.array([50]),
+        "axis": np.array([1]),
+        "k": np.array([3]),
+        "mask": np.array([-np.inf] + [0] * items, np.float32),  # index 0 is no item
+        **(constants or {}),
+    }
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        frame,
+        "scorer",
+        [info("item", TensorProto.INT64, [2, 50])],
+        [
+            info("scores", TensorProto.FLOAT, [2, 3]),
+            info("items", TensorProto.INT64, [2, 3]),
+            info("channels", TensorProto.INT64, [2, 3]),
+        ],
+        [numpy_helper.from_array(array, name) for name, array in values.items()],
+    )
+    opsets = [helper.make_opsetid(domain, 1 if domain else 18) for domain in domains]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+def scorer_draft(model: bytes, items: int = 4) -> Draft:
+    """A draft around ``scorer(...)``."""
+    return Draft(
+        model=model,
+        catalogue=Catalogue.build([str(item) for item in range(items)], np.ones(items)),
+        batch=2,
+        k=3,
+        input_widths={"item": 50},
+        channels=("only",),
+        kind="test",
+        training=Training(log="", events=0, users=0, first_event_time=None, last_event_time=None),
+    )
