@@ -10,7 +10,7 @@ UDFS := udfs/jars/headrace-udfs.jar
 CONNECTOR_VERSION := 5.0.0-2.2
 CONNECTOR := udfs/jars/flink-sql-connector-kafka-$(CONNECTOR_VERSION).jar
 BROKER := deploy/local/lib/.done
-MAVEN := mvn -q -B
+MAVEN := mvn -q -B -Dstyle.color=never
 
 PACKAGES := pipeline udfs schemas engines deploy
 BIN := .venv/bin

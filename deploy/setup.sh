@@ -49,7 +49,8 @@ venv() {
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install "$name-venv"
     [ -x ".venv/bin/$name" ] || "$python" -m venv --clear .venv
     echo "setup: installing Python packages into .venv (some minutes the first time)"
-    .venv/bin/python -m pip --disable-pip-version-check install -q -c deploy/constraints.txt -e '.[dev]'
+    .venv/bin/python -m pip --disable-pip-version-check install -q --use-pep517 \
+        -c deploy/constraints.txt -e '.[dev]'
 }
 
 "$@"

@@ -1,8 +1,10 @@
 """The store of engine bundles, and which one of them is active.
 
-<store>/<name>/<version>/   bundles, never changed once written
-<store>/active.json         the active one; replaced atomically, under the lock of
-<store>/.lock               one writer at a time, the command line; workers only read
+    <store>/<name>/<version>/   bundles, never changed once written
+    <store>/active.json         names the active one; replaced atomically
+    <store>/.lock               held by a writer
+
+Only the command line writes; workers read.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engines.bundle import Bundle
 from engines.disk import flush_folder, write_flushed
 from engines.draft import TEMPORARY, Draft, write_bundle
-from engines.manifest import NAME_PATTERN, Name
+from engines.manifest import MANIFEST, NAME_PATTERN, Name
 from schemas.errors import BundleRefused, EngineError
 
 
@@ -67,14 +69,10 @@ class Registry:
         """All bundles by name, then version (numbers in counting order). They are not verified."""
         active = self._read_active()
         chosen = (active.name, active.version) if active else None
-        folders = sorted(self.store.glob("*/*/manifest.json")) if self.store.is_dir() else []
-        names = [(path.parent.parent.name, path.parent.name) for path in folders]
-        visible = [pair for pair in names if not pair[1].startswith(".")]
-        visible.sort(key=lambda pair: (pair[0], _counting(pair[1])))
-        return [Entry(name, version, (name, version) == chosen) for name, version in visible]
+        return [Entry(*pair, pair == chosen) for pair in _bundles(self.store)]
 
     def add(self, draft: Draft, name: str, version: str | None = None) -> Bundle:
-        """Write a new bundle and open it again, verified.
+        """Write a new bundle and open it again, verified. It is not activated.
 
         Args:
             version: by default the next whole number of this name: "1", "2", ...
@@ -85,27 +83,27 @@ class Registry:
         _check_name("engine name", name)
         with self._locked():
             self._sweep(name)
-            version = self._next_version(name) if version is None else version
+            version = _next_version(self.store, name) if version is None else version
             _check_name("engine version", version)
             folder = self._folder(name, version)
             write_bundle(folder, draft, name, version)
         return Bundle.open(folder)
 
     def open(self, name: str, version: str | None = None) -> Bundle:
-        """A verified bundle; the newest version by default.
+        """A verified bundle; by default the version with the highest number.
 
         Raises:
             EngineError: there is none of this name.
             BundleRefused: it is there, but not sound.
         """
-        versions = [entry.version for entry in self.list() if entry.name == name]
+        versions = _versions(self.store, name)
         if not versions or (version is not None and version not in versions):
             wanted = name if version is None else f"{name}@{version}"
-            known = ", ".join(f"{e.name}@{e.version}" for e in self.list()) or "an empty store"
+            known = ", ".join("@".join(pair) for pair in _bundles(self.store))
             raise EngineError(
                 f"there is no engine {wanted} in {self.store}",
-                expected="an engine of the store",
-                received=known,
+                expected=f"one of {known}" if known else "an engine, but the store is empty",
+                received=wanted,
                 fix="make one with `headrace train`",
             )
         return self._open(name, version or versions[-1])
@@ -185,10 +183,6 @@ class Registry:
                 fix="restore it; engine_seq must be at least what the last lists carry",
             ) from error
 
-    def _next_version(self, name: str) -> str:
-        versions = [entry.version for entry in self.list() if entry.name == name]
-        return str(max((int(v) for v in versions if v.isdecimal()), default=0) + 1)
-
     def _sweep(self, name: str) -> None:
         """Remove what a crashed writer left; the lock says that none is writing."""
         for left in (self.store / name).glob(TEMPORARY + "*"):
@@ -204,6 +198,23 @@ class Registry:
             yield
         finally:
             os.close(descriptor)
+
+
+def _bundles(store: Path) -> list[tuple[str, str]]:
+    """(name, version) of every bundle, by name, then in counting order."""
+    folders = [manifest.parent for manifest in store.glob(f"*/*/{MANIFEST}")]
+    pairs = [(folder.parent.name, folder.name) for folder in folders]
+    visible = [pair for pair in pairs if not pair[1].startswith(".")]
+    return sorted(visible, key=lambda pair: (pair[0], _counting(pair[1])))
+
+
+def _versions(store: Path, name: str) -> list[str]:
+    return [version for known, version in _bundles(store) if known == name]
+
+
+def _next_version(store: Path, name: str) -> str:
+    numbers = [int(version) for version in _versions(store, name) if version.isdecimal()]
+    return str(max(numbers, default=0) + 1)
 
 
 def _counting(version: str) -> tuple[int, str]:

@@ -140,6 +140,7 @@ def consume(
     """
     from pipeline import consume, lists
 
+    call.shown.add("lists")
     return consume.consume(
         call.settings,
         lists.printer(call.settings, quiet=call.as_json),

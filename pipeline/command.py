@@ -36,11 +36,13 @@ class Call:
     Attributes:
         as_json: the result is wanted as JSON.
         exit_code: 0 unless the command says otherwise.
+        shown: parts of the result that were shown already; only JSON has them again.
     """
 
     def __init__(self, config: Path | None, assignments: list[str], as_json: bool) -> None:
         self.as_json = as_json
         self.exit_code = 0
+        self.shown: set[str] = set()
         self._config = config
         self._assignments = assignments
 
@@ -101,7 +103,8 @@ def register(app: typer.Typer, body: Body) -> Body:
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-        typer.echo(json.dumps(result) if call.as_json else "\n".join(_lines(result)))
+        rest = {name: value for name, value in result.items() if name not in call.shown}
+        typer.echo(json.dumps(result) if call.as_json else "\n".join(_lines(rest)))
         raise typer.Exit(call.exit_code)
 
     # Typer reads a command's options from its signature.

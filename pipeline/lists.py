@@ -48,7 +48,7 @@ def rendered(published: Published, titles: Mapping[str, str]) -> RenderableType:
         table.add_column(heading, justify="right" if heading in "#score" else "left")
     for place, item in enumerate(published.list["items"], start=1):
         title = titles.get(item["item_id"], "")
-        cells = (str(place), item["item_id"], title, f"{item['score']:.4f}", item["reason"])
+        cells = (str(place), item["item_id"], title, f"{item['score']:.4g}", item["reason"])
         table.add_row(*map(Text, cells))
     return table
 

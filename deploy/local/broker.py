@@ -175,14 +175,14 @@ def _properties(address: BrokerAddress, data: Path) -> str:
 
 def _format(java: list[str], folder: _Folder) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id]
-    command += ["--config", str(folder.properties)]
+    command = [*java, "kafka.tools.StorageTool", "format", "--config", str(folder.properties)]
+    command += [f"--cluster-id={cluster_id}"]  # One word: the id may begin with a dash.
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BrokerError(
             f"Kafka could not prepare {folder.data}",
             expected="a folder that can be written",
-            received=(done.stderr or done.stdout).strip().splitlines()[-1],
+            received=_last_line(done.stderr or done.stdout),
             fix=f"remove {folder.root}, or set run_dir to another folder",
         )
 
@@ -244,6 +244,10 @@ def _answers(address: BrokerAddress) -> bool:
         return bool(admin.list_topics(timeout=5).brokers)
     except KafkaException:
         return False
+
+
+def _last_line(text: str) -> str:
+    return (text.splitlines() or ["nothing was said"])[-1]
 
 
 def _last_words(folder: _Folder) -> str:

@@ -14,6 +14,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+KILLED_WITHIN_S = 10.0
+
 
 @dataclass(frozen=True)
 class ProcessRecord:
@@ -51,7 +53,7 @@ class ProcessRecord:
         asked = self._gone_within(patience_s)
         if not asked:
             self._signal(signal.SIGKILL)
-            self._gone_within(patience_s)
+            self._gone_within(KILLED_WITHIN_S)
         return asked
 
     def _signal(self, number: signal.Signals) -> None:

@@ -9,6 +9,9 @@ Score:  s(j) = prior(j) + sum over the last LAST events (i, type) of decay^age *
 ``prior`` is popularity, scaled to less than the least possible sum: it orders what no event speaks
 for and never overtakes what one does. Items are numbered by falling popularity, so that a tie,
 which goes to the lower index, goes to the more popular item.
+
+The constants were chosen on the second to last items of S3-Rec Beauty, the last three left out of
+the fit: HR@10 / NDCG@10 .0986 / .0628, against .0953 / .0604 with a window of 5 and weights of 1/d.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def running_job(settings: Settings, console: Console) -> Iterator[subprocess.Pop
     log = settings.run_dir / "job.log"
     with log.open("wb") as output:
         job = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "run"],
+            [sys.executable, "-m", "pipeline", "run", "--json"],
             env=os.environ | as_environment(settings),
             stdout=output,
             stderr=subprocess.STDOUT,

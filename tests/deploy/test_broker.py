@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import broker
+from deploy.local.process import ProcessRecord
 from pipeline import kafka
 from pipeline.config import Settings, load_settings
 from schemas.errors import BrokerError
@@ -47,9 +47,9 @@ def test_a_taken_port_is_named_with_its_setting(
 ) -> None:
     (tmp_path / "kafka_2.13.jar").touch()
     port = getattr(settings.local, name)
-    with socket.create_server(("127.0.0.1", port)):
-        with pytest.raises(BrokerError, match=f"Port {port} ") as error:
-            broker.start(settings.local, settings.run_dir, lib=tmp_path)
+    taken = socket.create_server(("127.0.0.1", port))
+    with taken, pytest.raises(BrokerError, match=f"Port {port} ") as error:
+        broker.start(settings.local, settings.run_dir, lib=tmp_path)
     assert f"local.{name}" in error.value.fix
 
 
@@ -80,7 +80,8 @@ def test_a_broker_from_start_to_stop(settings: Settings) -> None:
     assert broker.start(local, run_dir).note == "was running"
     kafka.ensure_topics(settings)
 
-    os.kill(first.pid or 0, signal.SIGKILL)
+    process = ProcessRecord.of(first.pid or 0)
+    process.stop(patience_s=0)
     again = broker.start(local, run_dir)
     assert again.note.startswith(f"removed a stale pid file: process {first.pid} is gone; started")
     kafka.check_topics(settings)
@@ -98,5 +99,5 @@ def test_a_broker_that_dies_at_its_start_leaves_its_last_words(settings: Setting
     (data / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=x\n")
     with pytest.raises(BrokerError, match="did not start") as error:
         broker.start(settings.local, settings.run_dir)
-    assert "node.id" in error.value.received
+    assert "node id 7" in error.value.received
     assert not broker.status(settings.local, settings.run_dir).running

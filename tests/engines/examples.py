@@ -127,7 +127,7 @@ def scorer(
         [numpy_helper.from_array(array, name) for name, array in values.items()],
     )
     opsets = [helper.make_opsetid(domain, 1 if domain else 18) for domain in domains]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
 
 
 def scorer_draft(model: bytes, items: int = 4) -> Draft:

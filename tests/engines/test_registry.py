@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -119,9 +120,10 @@ def test_a_bundle_in_the_folder_of_another_is_refused(store: Registry) -> None:
 def test_a_damaged_active_json_is_not_taken_for_none(store: Registry, text: str) -> None:
     store.add(DRAFT, "shop")
     (store.store / "active.json").write_text(text)
-    for use in (store.active, lambda: store.activate("shop")):
+    for use in (store.active, store.list, lambda: store.activate("shop")):
         with pytest.raises(EngineError, match=r"active\.json cannot be read"):
             use()
+    assert store.add(DRAFT, "shop").label == "shop@2"
 
 
 def test_a_crash_while_activating_leaves_the_old_one_active(
@@ -151,15 +153,17 @@ def test_what_a_killed_writer_left_is_invisible_and_swept_away(store: Registry) 
     assert not left.exists()
 
 
-def _write(folder: Path, times: int) -> None:
+def _write(folder: Path, times: int, start: Barrier) -> None:
+    start.wait()
     for _ in range(times):
         Registry(folder).add(DRAFT, "shop")
         Registry(folder).activate("shop")
 
 
 def test_two_writers_take_turns(store: Registry) -> None:
-    fork = multiprocessing.get_context("fork")
-    writers = [fork.Process(target=_write, args=(store.store, 10)) for _ in range(2)]
+    spawn = multiprocessing.get_context("spawn")
+    start = spawn.Barrier(2)
+    writers = [spawn.Process(target=_write, args=(store.store, 10, start)) for _ in range(2)]
     for writer in writers:
         writer.start()
     for writer in writers:

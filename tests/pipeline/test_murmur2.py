@@ -1,4 +1,4 @@
-"""Where a key goes is a promise to every other client; the vectors are those of Kafka's own tests."""
+"""Where a key goes is a promise to every other client. The vectors are those of Kafka's tests."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_warm_up_catches_rows_that_mix_behind_a_transpose(tmp_path: Path) -> Non
     nodes = [
         node("Transpose", ["start"], ["turned"], perm=[1, 0]),
         node("ReduceMax", ["turned", "columns"], ["most"], keepdims=1),
-        node("Div", ["turned", "most"], ["scaled"]),
+        node("Sub", ["turned", "most"], ["scaled"]),
         node("Transpose", ["scaled"], ["x"], perm=[1, 0]),
     ]
     model = scorer(nodes, constants={"columns": np.array([1])})

@@ -1,0 +1,214 @@
+"""The two laws, on real Kafka and Flink: nothing lost or doubled, and every list is provable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from engines.backends.onnx import OnnxBackend
+from engines.features import features
+from engines.registry import Registry
+from pipeline.replay.fold import Fold
+from schemas import codec
+from schemas.profile import PROFILE_DTYPE
+from schemas.reasons import Outcome, Reason
+from tests.integration import scenario
+from tests.integration.conftest import Played
+from tests.integration.reference import (
+    Record,
+    Reference,
+    State,
+    conservation_errors,
+    digest_errors,
+    state_of,
+)
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+
+
+def decoded(value: bytes) -> dict[str, object]:
+    return codec.decode("recommendation_list", value, canonical=False)
+
+
+def last_lists(played: Played) -> dict[str, bytes]:
+    """The last value of each user; a forgotten user without events since has none."""
+    newest = {key.decode(): value for key, value, _ in played.lists}
+    return {user: value for user, value in newest.items() if value is not None}
+
+
+def published_states(played: Played) -> dict[str, State]:
+    return {user: state_in(decoded(value)) for user, value in last_lists(played).items()}
+
+
+def state_in(record: dict[str, object]) -> State:
+    return State(*(record[name] for name in State._fields))  # type: ignore[arg-type]
+
+
+def expected_states(reference: Reference) -> dict[str, State]:
+    folds = reference.folds.items()
+    return {user: state_of(fold) for user, fold in folds if fold.profile.version}
+
+
+def test_every_offset_has_exactly_one_outcome_and_it_is_the_right_one(played):
+    sent = {record.place for record in chain(*played.phases)}
+    assert sent == played.reference.outcomes.keys()
+    assert conservation_errors(played.reference.outcomes, played.written) == []
+
+
+def test_the_log_was_as_hostile_as_promised(played):
+    counts = Counter(played.reference.outcomes.values())
+    assert sum(counts.values()) > 200_000
+    assert counts[Outcome.DUPLICATE] > 0.04 * scenario.EVENTS
+    assert counts[Outcome.LATE] > 0.01 * scenario.EVENTS
+    assert counts[Outcome.FORGOTTEN] > 0
+    assert counts[Outcome.CONTROL] == scenario.FORGOTTEN_USERS + 2000
+    assert counts[Outcome.DEAD_LETTERED] > 0.008 * scenario.EVENTS
+    assert len(scenario.BAD) >= 15
+    assert set(played.reference.reasons.values()) == set(Reason) - {Reason.UNKNOWN_ACTION}
+
+
+def test_the_job_never_restarted(played):
+    assert played.job["restarts"] == 0
+    assert played.job["state"] == "CANCELED"
+
+
+def test_dead_letters_keep_key_and_value_and_say_why(played):
+    records = {record.place: record for record in chain(*played.phases)}
+    for place, reason in played.reference.reasons.items():
+        key, value, headers = played.dead[place]
+        assert headers["dlq.reason"] == reason.value, (place, reason, headers)
+        assert headers["dlq.topic"] == played.settings.kafka.events_topic
+        assert int(headers["dlq.timestamp"]) == records[place].timestamp_ms
+        assert (key, value) == (records[place].key, records[place].value)
+
+
+def test_every_list_was_made_from_the_profile_that_its_event_left(played):
+    """Not only the last ones: with ``emit = "latest"`` some are missing, none is wrong."""
+    checked = 0
+    for _, value, _ in played.lists:
+        if value is not None:
+            record = decoded(value)
+            stage = "control" if record["cause"] == "rerank" else "events"
+            place = (stage, record["source_partition"], record["source_offset"])
+            assert state_in(record) == played.reference.states[place], place
+            checked += 1
+    assert checked > 2000
+
+
+def test_digests_of_every_user_equal_the_reference(played):
+    assert digest_errors(expected_states(played.reference), published_states(played)) == []
+
+
+def test_every_last_list_equals_the_reference_list_byte_for_byte(played):
+    bundle, active = Registry(played.settings.engine.store).open_active()
+    lists = last_lists(played)
+    assert len(lists) > 1900
+    with OnnxBackend(bundle) as backend:
+        for user, value in lists.items():
+            published = decoded(value)
+            again = reference_list(played.reference.folds[user], bundle, backend)
+            again |= {
+                "engine_seq": active.engine_seq,
+                "job_epoch": played.job["job_epoch"],
+                "user_id": user,
+                "cause": "rerank",
+            }
+            for name in ("source_partition", "source_offset", "event_time", "generated_at"):
+                again[name] = published[name]  # when and why, which the profile does not say
+            assert codec.encode("recommendation_list", again) == value, user
+
+
+def reference_list(fold: Fold, bundle, backend: OnnxBackend) -> dict[str, object]:
+    """The list of one user, ranked alone."""
+    profile = np.frombuffer(fold.profile.pack(), PROFILE_DTYPE)
+    ranked = backend.run(features(profile, bundle.catalogue))
+    rows = zip(ranked.items[0], ranked.scores[0], ranked.channels[0], strict=True)
+    return {
+        **state_of(fold)._asdict(),
+        "engine": bundle.label,
+        "engine_digest": bundle.digest,
+        "runtime": backend.runtime_digest,
+        "degrade_level": 0,
+        "items": [
+            {
+                "item_id": bundle.catalogue.item_ids[item],
+                "score": float(score),
+                "reason": bundle.manifest.channels[channel],
+            }
+            for item, score, channel in rows
+            if np.isfinite(score)
+        ],
+    }
+
+
+def test_forgotten_users_get_a_tombstone_with_its_epoch(played):
+    tombstones = [(key, headers) for key, value, headers in played.lists if value is None]
+    assert len(tombstones) == scenario.FORGOTTEN_USERS
+    for _, headers in tombstones:
+        assert headers["user_epoch"] == b"1"
+        assert int(headers["job_epoch"]) == played.job["job_epoch"]
+
+
+def test_a_bought_or_hidden_item_is_never_listed(played):
+    bundle, _ = Registry(played.settings.engine.store).open_active()
+    hashes = dict(zip(bundle.catalogue.item_ids[1:], bundle.catalogue.hashes[1:], strict=True))
+    for user, value in last_lists(played).items():
+        excluded = set(played.reference.folds[user].profile.excluded)
+        listed = {int(hashes[item["item_id"]]) for item in decoded(value)["items"]}
+        assert not listed & excluded, user
+
+
+def dropped(records: list[Record], at: int) -> list[Record]:
+    return records[:at] + records[at + 1 :]
+
+
+def doubled(records: list[Record], at: int) -> list[Record]:
+    """The event once more under another id and at an offset of its own."""
+    record = records[at]
+    event = codec.decode("user_event", record.value) | {"event_id": "doubled"}
+    place = record.place._replace(offset=10**9)
+    again = record._replace(place=place, value=codec.encode("user_event", event))
+    return [*records[: at + 1], again, *records[at + 1 :]]
+
+
+def changed(records: list[Record], at: int) -> list[Record]:
+    """The same event under another id."""
+    record = records[at]
+    event = codec.decode("user_event", record.value) | {"event_id": "changed", "item_id": "other"}
+    changed_record = record._replace(value=codec.encode("user_event", event))
+    return [*records[:at], changed_record, *records[at + 1 :]]
+
+
+@pytest.mark.parametrize("tamper", [dropped, doubled, changed])
+def test_negative_control_digests_tell_one_event(played, tamper):
+    phase = played.phases[2]
+    at = an_applied_event(played)
+    reference = Reference(played.settings)
+    for records in (*played.phases[:2], tamper(phase, at), played.phases[3]):
+        reference.take(records)
+    errors = digest_errors(expected_states(reference), published_states(played))
+    user = phase[at].key.decode()
+    assert [error.split(":")[0] for error in errors] == [user]
+
+
+def an_applied_event(played: Played) -> int:
+    """The last event of phase 2 that was applied to a user with more than 50 others."""
+    records = played.phases[2]
+    return max(
+        at
+        for at, record in enumerate(records)
+        if played.reference.outcomes[record.place] is Outcome.APPLIED
+    )
+
+
+def test_negative_control_conservation_tells_one_offset(played):
+    outcomes, written = played.reference.outcomes, played.written
+    place, outcome = written[1000]
+    other = "late" if outcome != "late" else "applied"
+    assert conservation_errors(outcomes, [row for row in written if row[0] != place])  # dropped
+    assert conservation_errors(outcomes, [*written, (place, other)])  # doubled
+    assert conservation_errors(outcomes, [*written[:1000], (place, other), *written[1001:]])
+    assert not conservation_errors(outcomes, [*written, (place, outcome)])  # a harmless repetition

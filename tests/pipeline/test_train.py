@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engines.models import cooccurrence
+from engines.registry import Registry
+from pipeline.config import Settings, load_settings
+from pipeline.evaluate import evaluate
+from pipeline.lists import titles
+from pipeline.sources import write_jsonl
+from pipeline.sources.synthetic import Shop
+from pipeline.train import train
+from schemas.errors import EngineError, SourceError
+
+START_MS = 1_600_000_000_000
+EVENTS = 2_000
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.jsonl"
+    write_jsonl(path, Shop(users=50, items_per_category=5).events(EVENTS, START_MS, 1000.0))
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Settings:
+    return load_settings(flags={"engine.store": tmp_path / "store"}, environ={})
+
+
+def test_a_log_becomes_an_engine_of_the_store(store: Settings, log: Path) -> None:
+    told = train(store, "cooccurrence", "jsonl", log, name="shop")
+    assert (told["engine"], told["events"], told["left_out"]) == ("shop@1", EVENTS, {})
+    bundle = Registry(store.engine.store).open("shop")
+    assert len(bundle.catalogue) == told["items"] <= 50
+    assert Path(told["folder"], "manifest.json").is_file()
+    assert train(store, "cooccurrence", "jsonl", log, name="shop")["engine"] == "shop@2"
+
+
+def test_what_comes_after_until_is_not_learnt(store: Settings, log: Path) -> None:
+    told = train(store, "cooccurrence", "jsonl", log, until_ms=START_MS + 500_000)
+    assert (told["events"], told["engine"]) == (500, "cooccurrence@1")
+
+
+def test_titles_come_from_the_active_engine(store: Settings) -> None:
+    events = [(f"user-{n}", item, 3, n) for n in range(3) for item in ("lamp", "soap")]
+    model = cooccurrence.fit(events, {"lamp": {"title": "Oak Lamp"}})
+    registry = Registry(store.engine.store)
+    registry.add(model.draft(), "shop")
+    assert titles(store) == {}
+    registry.activate("shop")
+    assert titles(store) == {"lamp": "Oak Lamp"}
+
+
+def test_wrong_names_are_refused(store: Settings, log: Path) -> None:
+    with pytest.raises(EngineError, match="no such model") as error:
+        train(store, "oracle", "jsonl", log)
+    assert error.value.expected == "cooccurrence"
+    with pytest.raises(SourceError):
+        train(store, "cooccurrence", "jsonl", log.with_name("none.jsonl"))
+
+
+def test_a_log_is_evaluated_by_its_users(log: Path) -> None:
+    told = evaluate("cooccurrence", "jsonl", log)
+    assert (told["log"], told["users"]) == ("shop.jsonl", 50)
+    popular = evaluate("popularity", "jsonl", log)
+    assert told["metrics"]["hit_rate@10"] > popular["metrics"]["hit_rate@10"]
