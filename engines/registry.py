@@ -108,12 +108,18 @@ class Registry:
             )
         return self._open(name, version or versions[-1])
 
-    def activate(self, name: str, version: str | None = None) -> Active:
+    def activate(self, name: str | None = None, version: str | None = None) -> Active:
         """Make a bundle the active one, once it was verified.
+
+        Args:
+            name: by default that of the bundle that was added last, and then that bundle.
+            version: by default the one with the highest number.
 
         Raises:
             EngineError, BundleRefused: as ``open``; then the old one stays active.
         """
+        if name is None:
+            name, version = self._added_last()
         bundle = self.open(name, version)
         with self._locked():
             before = self._read_active()
@@ -129,6 +135,16 @@ class Registry:
             temporary.replace(self._active_path)
             flush_folder(self.store)
         return active
+
+    def _added_last(self) -> tuple[str, str]:
+        if not (bundles := _bundles(self.store)):
+            raise EngineError(
+                f"there is no engine in {self.store}",
+                expected="an engine to activate",
+                received="an empty store",
+                fix="make one with `headrace train`",
+            )
+        return max(bundles, key=lambda pair: self._folder(*pair).stat().st_mtime_ns)
 
     def active(self) -> Active:
         """Which bundle is active.

@@ -23,10 +23,18 @@ app = typer.Typer(
 main = app
 command = partial(register, app)
 
-Kind = Annotated[str, typer.Argument(help="Kind of event log: otto, retail, sequences, avro, …")]
-Log = Annotated[Path, typer.Argument(help="The log: a file, or a folder of files.")]
+Kind = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        help="Kind of event log: otto, retail, sequences, avro, parquet, jsonl, synthetic.",
+    ),
+]
+Log = Annotated[
+    Path | None, typer.Argument(help="The log: a file, or a folder of files. None for synthetic.")
+]
 User = Annotated[str, typer.Option(help="The user's id.")]
-Since = Annotated[str | None, typer.Option(help="Oldest event time, such as 2010-12-01.")]
+Since = Annotated[str | None, typer.Option("--from", help="Oldest event time, such as 2010-11-01.")]
 Until = Annotated[str | None, typer.Option(help="First event time no longer wanted.")]
 Seconds = Annotated[float | None, typer.Option(min=0.0, help="Stop after so many seconds.")]
 
@@ -103,7 +111,7 @@ def topics(call: Call) -> Result:
 def produce(
     call: Call,
     kind: Kind,
-    path: Log,
+    path: Log = None,
     since: Since = None,
     until: Until = None,
     rate: Annotated[float | None, typer.Option(min=1e-3, help="Events per second.")] = None,
@@ -114,7 +122,7 @@ def produce(
 ) -> Result:
     """Send an event log to the events topic.
 
-    Example: headrace produce retail online_retail.parquet --rate 1000
+    Example: headrace produce --source retail online_retail.parquet --from 2010-11-01 --rate 1000
     """
     from pipeline import produce, sources
 
@@ -183,15 +191,15 @@ def rerank(call: Call, user: User) -> Result:
 @command
 def train(
     call: Call,
+    model: Annotated[str, typer.Argument(help="What to fit: cooccurrence.")],
     kind: Kind,
-    path: Log,
+    path: Log = None,
     until: Until = None,
-    model: Annotated[str, typer.Option(help="What to fit.")] = "cooccurrence",
     name: Annotated[str, typer.Option(help="Name of the engine. [default: the model's]")] = "",
 ) -> Result:
     """Fit an engine on an event log and add it to the store.
 
-    Example: headrace train retail online_retail.parquet --until 2010-12-01 --name shop
+    Example: headrace train cooccurrence --source retail online_retail.parquet --until 2010-11-01
     """
     from pipeline.train import train
 
@@ -201,7 +209,9 @@ def train(
 @command
 def activate(
     call: Call,
-    name: Annotated[str, typer.Argument(help="Name of the engine.")],
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the engine. [default: the one added last]")
+    ] = None,
     version: Annotated[str | None, typer.Argument(help="[default: the newest]")] = None,
 ) -> Result:
     """Make an engine of the store the active one.
@@ -230,12 +240,12 @@ def engines(call: Call) -> Result:
 def evaluate(
     call: Call,
     kind: Kind,
-    path: Log,
+    path: Log = None,
     model: Annotated[str, typer.Option(help="What to fit.")] = "cooccurrence",
 ) -> Result:
     """Measure a model's next-item accuracy: leave-one-out, all items ranked.
 
-    Example: headrace evaluate sequences beauty.txt
+    Example: headrace evaluate --source sequences beauty.txt --model cooccurrence
     """
     from pipeline.evaluate import evaluate
 

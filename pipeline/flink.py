@@ -1,4 +1,4 @@
-"""Everything around the job that is Flink's own: Java, jars, configuration, the table environment."""
+"""What the job needs of Flink itself: Java, jars, configuration, the table environment."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ def table_environment(settings: Settings, web_port: int = 0) -> TableEnvironment
         )
     except RuntimeError as error:
         raise FlinkError(
-            "Flink's JVM did not start", received=str(error)[-500:], fix=f"see the logs in {log_dir}"
+            "Flink's JVM did not start",
+            received=str(error)[-500:],
+            fix=f"see the logs in {log_dir}",
         ) from error
 
 
@@ -127,5 +129,7 @@ def literal(value: object) -> str:
 
 def create_table(name: str, columns: str, options: Mapping[str, object]) -> str:
     """``CREATE TEMPORARY TABLE`` with its options."""
-    listed = ",\n    ".join(f"{literal(key)} = {literal(str(value))}" for key, value in options.items())
+    listed = ",\n    ".join(
+        f"{literal(key)} = {literal(str(value))}" for key, value in options.items()
+    )
     return f"CREATE TEMPORARY TABLE {name} ({columns}\n) WITH (\n    {listed}\n)"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.config import Settings
-from pipeline.sections import Section
 from pipeline.flink import create_table, literal
+from pipeline.sections import Section
 from udfs.ranker import RankSettings
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def source_options(settings: Settings, topic: str, bounded: bool) -> dict[str, o
 
 
 def sink_options(settings: Settings, topic: str) -> dict[str, object]:
-    """Partition as Java's producer does, by murmur2 of the key, so that a user stays in one place."""
+    """Partition by murmur2 of the key, as all producers do: a user stays in one place."""
     options: dict[str, object] = {
         **connection(settings, topic),
         "sink.delivery-guarantee": settings.job.delivery,

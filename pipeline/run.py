@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from deploy.local.process import ProcessRecord
 from engines.registry import Registry
 from pipeline import flink, kafka
-from pipeline.job import build
 from pipeline.config import Settings, with_values
+from pipeline.job import build
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:

@@ -56,15 +56,26 @@ def train(
         raise EngineError(
             "There is no such model", expected=", ".join(MODELS), received=model, fix="choose one"
         )
-    began = time.monotonic()
     source = open_source(source_kind, path, until_ms=until_ms)
+    return train_on(settings, model, source, path.name if path else source_kind, name, console)
+
+
+def train_on(
+    settings: Settings,
+    model: str,
+    source: Source,
+    log: str,
+    name: str = "",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """``train`` on a log that is open already; ``log`` is what the manifest calls it."""
+    began = time.monotonic()
     counted = _Counted(source, console)
-    label = path.name if path else source_kind
-    fitted = MODELS[model](counted, _attributes(source.items()), log=label)
+    fitted = MODELS[model](counted, _attributes(source.items()), log=log)
     bundle = Registry(settings.engine.store).add(fitted.draft(), name or model)
     return {
         "engine": bundle.label,
-        "folder": str(settings.engine.store / bundle.manifest.name / bundle.manifest.version),
+        "folder": str(bundle.folder),
         "items": len(bundle.catalogue),
         "events": counted.count,
         "left_out": dict(source.counts),

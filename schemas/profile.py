@@ -22,7 +22,7 @@ bytes in pure Python, and a test compares the three byte for byte.
        148      4  controls          control messages seen
        152      8  reserved          0
        160   1200  history           50 x 24, oldest first, then zeros
-      1360    512  excluded          64 x u8, hashes of bought, disliked and hidden items, oldest first
+      1360    512  excluded          64 x u8, item hashes: bought, disliked, hidden; oldest first
       1872    512  recent            64 x u8, low 64 bits of XXH3-128(event_id), oldest first
       2384
 

@@ -73,7 +73,9 @@ def spoilt(value: bytes, chance: random.Random) -> bytes:
     )
 
 
-def forget_orders(users: list[str], kafka: KafkaSettings, as_of_ms: int, due_s: float) -> list[Record]:
+def forget_orders(
+    users: list[str], kafka: KafkaSettings, as_of_ms: int, due_s: float
+) -> list[Record]:
     """Orders to forget users, all due at once."""
     return [
         Record(

@@ -21,7 +21,6 @@ from rich.live import Live
 
 from deploy.local import broker
 from engines.bundle import Bundle
-from engines.models import cooccurrence
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
@@ -30,16 +29,16 @@ from pipeline.demo.screen import Stage, line, screen
 from pipeline.demo.watch import Tally, Watch, hit_rates, percentiles
 from pipeline.run import free_ports, job_status
 from pipeline.sender import new_producer
-from pipeline.sources.base import EVENT_TYPES, UserEvent
-from pipeline.sources.synthetic import Shop
+from pipeline.sources.base import UserEvent
+from pipeline.sources.synthetic import INTERVAL_MS, START_MS, Shop, SyntheticSource
+from pipeline.train import train_on
 from schemas.errors import FlinkError, KafkaError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 TRAINING_EVENTS = 40_000
-TRAINING_INTERVAL_MS = 5_000
-START_S = 90
+START_WITHIN_S = 90
 DRAIN_S = 30
 POLL_S = 0.1
 SCREEN_EVERY_S = 0.25
@@ -96,9 +95,11 @@ def demo(settings: Settings, seconds: float, rate: float, console: Console) -> d
     settings = demo_settings(settings)
     shutil.rmtree(settings.run_dir, ignore_errors=True)
     shop = Shop()
-    training, rest = make_log(shop, math.ceil(seconds * rate))
+    past = SyntheticSource(shop=shop, count=TRAINING_EVENTS)
+    log = shop.events(TRAINING_EVENTS + math.ceil(seconds * rate), START_MS, INTERVAL_MS)
+    rest = list(islice(log, TRAINING_EVENTS, None))
     with running_broker(settings, console):
-        bundle = train(settings, shop, training, console)
+        bundle = train(settings, past, console)
         with running_job(settings, console) as job, watching(settings) as watch:
             stage = Stage(
                 titles={item.item_id: item.title or item.item_id for item in shop.catalogue},
@@ -129,13 +130,6 @@ def demo_settings(settings: Settings) -> Settings:
     )
 
 
-def make_log(shop: Shop, played: int) -> tuple[list[UserEvent], list[UserEvent]]:
-    """The shop's log: the events to train on, in the past, and those to play."""
-    start_ms = time.time_ns() // 1_000_000 - TRAINING_EVENTS * TRAINING_INTERVAL_MS
-    events = shop.events(TRAINING_EVENTS + played, start_ms, TRAINING_INTERVAL_MS)
-    return list(islice(events, TRAINING_EVENTS)), list(events)
-
-
 @contextmanager
 def running_broker(settings: Settings, console: Console) -> Iterator[None]:
     """A broker with our topics, stopped at the end."""
@@ -148,21 +142,13 @@ def running_broker(settings: Settings, console: Console) -> Iterator[None]:
         broker.stop(settings.local, settings.run_dir)
 
 
-def train(
-    settings: Settings, shop: Shop, events: list[UserEvent], console: Console
-) -> Bundle:
+def train(settings: Settings, source: SyntheticSource, console: Console) -> Bundle:
     """Fit, store and activate the engine."""
-    numbers = {name: number for number, name in enumerate(EVENT_TYPES)}
-    model = cooccurrence.fit(
-        ((e.user_id, e.item_id, numbers[e.event_type], e.event_time) for e in events),
-        {item.item_id: asdict(item) for item in shop.catalogue},
-        log="synthetic",
-    )
+    made = train_on(settings, "cooccurrence", source, "synthetic", "demo")
     registry = Registry(settings.engine.store)
-    bundle = registry.add(model.draft(), "demo")
     registry.activate("demo")
-    console.print(f"engine {bundle.label}: {len(bundle.catalogue)} items, {len(events)} events")
-    return bundle
+    console.print(f"engine {made['engine']}: {made['items']} items, {made['events']} events")
+    return registry.open_active()[0]
 
 
 @contextmanager
@@ -182,11 +168,11 @@ def running_job(settings: Settings, console: Console) -> Iterator[subprocess.Pop
         yield job
     finally:
         job.send_signal(signal.SIGTERM)
-        job.wait(START_S)
+        job.wait(START_WITHIN_S)
 
 
 def wait_until_running(settings: Settings, job: subprocess.Popen[bytes]) -> dict[str, Any]:
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + START_WITHIN_S
     while time.monotonic() < deadline:
         check_job(settings, job)
         if status := job_status(settings):
@@ -194,7 +180,7 @@ def wait_until_running(settings: Settings, job: subprocess.Popen[bytes]) -> dict
         time.sleep(POLL_S)
     raise FlinkError(
         "the job did not start",
-        expected=f"a running job within {START_S} s",
+        expected=f"a running job within {START_WITHIN_S} s",
         fix=f"see {settings.run_dir / 'job.log'}",
     )
 

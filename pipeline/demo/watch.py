@@ -61,7 +61,9 @@ class Tally:
 
     def recent_freshness_ms(self, now_ms: int) -> tuple[float, float]:
         """Median and 99th percentile over the last ten seconds, NaN if there was nothing."""
-        return percentiles([ms for at, ms in list(self.freshness_ms) if at > now_ms - RECENT_S * 1000])
+        return percentiles(
+            [ms for at, ms in list(self.freshness_ms) if at > now_ms - RECENT_S * 1000]
+        )
 
 
 def percentiles(values_ms: Collection[float]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from pipeline.sources.records import AvroSource, JsonlSource, ParquetSource
 from pipeline.sources.retail import RetailSource
 from pipeline.sources.sequences import SequencesSource
 from pipeline.sources.source import Source
+from pipeline.sources.synthetic import SyntheticSource
 from schemas.errors import SourceError
 
 SOURCES: Mapping[str, Callable[[Path | None, Window], Source]] = {
@@ -20,6 +21,7 @@ SOURCES: Mapping[str, Callable[[Path | None, Window], Source]] = {
     "parquet": ParquetSource,
     "retail": RetailSource,
     "sequences": SequencesSource,
+    "synthetic": SyntheticSource,
 }
 
 

@@ -11,12 +11,16 @@ from fresh events must beat one from yesterday. The same seed gives the same log
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 
-from pipeline.sources.base import Item, UserEvent
+from pipeline.sources.base import OPEN, Item, UserEvent, Window
+from pipeline.sources.source import Source
+from schemas.errors import SourceError
 
 WORDS = {
     "Lighting": ("Lamp", "Lantern", "Candle", "Spotlight", "Chandelier"),
@@ -52,6 +56,9 @@ TYPES = (
     ("hide", 1),
     ("rating", 1),
 )
+START_MS = 1_767_225_600_000  # 2026-01-01, so that the same seed gives the same times
+INTERVAL_MS = 5_000.0
+EVENTS = 100_000
 COMPANION_SHARE = 0.6
 COMPANIONS = 4
 DRIFT_SHARE = 0.01
@@ -150,6 +157,47 @@ class Shop:
         if kind == "rating":
             return float(chance.randint(1, 5))
         return self.catalogue[item].price if kind in ("cart", "purchase") else None
+
+
+class SyntheticSource(Source):
+    """The log of a shop.
+
+    Args:
+        path: none; there is no file.
+        window: as for every source.
+        shop: whose log.
+        count, start_ms, interval_ms: as for ``Shop.events``.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        window: Window = OPEN,
+        *,
+        shop: Shop | None = None,
+        count: int = EVENTS,
+        start_ms: int = START_MS,
+        interval_ms: float = INTERVAL_MS,
+    ) -> None:
+        if path is not None:
+            raise SourceError(
+                "the synthetic log is made up", expected="no path", received=str(path)
+            )
+        super().__init__(window)
+        self.shop = shop or Shop()
+        self.total = count
+        self._count = count
+        self._start_ms = start_ms
+        self._interval_ms = interval_ms
+
+    def read(self, counts: Counter[str]) -> Iterator[UserEvent]:
+        return self.shop.events(self._count, self._start_ms, self._interval_ms)
+
+    def in_order(self) -> bool:
+        return True
+
+    def items(self) -> Iterator[Item]:
+        return iter(self.shop.catalogue)
 
 
 def zipf(size: int, exponent: float) -> list[float]:

@@ -154,7 +154,9 @@ class Outcomes:
         """Return once ``count`` different offsets have an outcome."""
         while len(self._places) < count:
             message = self._consumer.poll(PATIENCE_S)
-            assert message, f"{count - len(self._places)} of {count} offsets have no outcome"
+            assert message is not None, (
+                f"{count - len(self._places)} of {count} offsets have no outcome"
+            )
             if message.error() is None:
                 self._take(message)
 

@@ -1,4 +1,4 @@
-"""A hostile hour of a shop: 200,000 events, some bad, doubled, out of order, and users forgotten."""
+"""A hostile log: 200,000 events, some bad, doubled or out of order, and users forgotten."""
 
 from __future__ import annotations
 

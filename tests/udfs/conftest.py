@@ -43,6 +43,5 @@ def harness(udf_jar: Path) -> Harness:
     pyflink = importlib.util.find_spec("pyflink")
     assert pyflink is not None
     assert pyflink.origin is not None
-    # Avro logs through SLF4J, which Flink's own jar brings.
-    flink = next((Path(pyflink.origin).parent / "lib").glob("flink-dist-*.jar"))
-    return Harness([udf_jar, TEST_CLASSES, flink])
+    flink = Path(pyflink.origin).parent / "lib"
+    return Harness([udf_jar, TEST_CLASSES, flink / "*"])

@@ -77,6 +77,13 @@ class Harness:
                 steps.append((outcomes[outcome], due, packed))
         return steps
 
+    def emitted(self, records: Iterable[Decoded], settings: ProfileSettings) -> list[bytes]:
+        """What RollingProfile emits for one user, as it is after the last record."""
+        stdin = b"".join(map(_pack_record, records))
+        bounds = (settings.allowed_lateness_ms, settings.expire_after_ms)
+        found = self._run("function", *bounds, stdin=stdin)
+        return [found[at : at + PROFILE_BYTES] for at in range(0, len(found), PROFILE_BYTES)]
+
     def _run(self, *arguments: object, stdin: bytes = b"") -> bytes:
         command = ["java", "-Xmx256m", "-cp", self._class_path, "io.headrace.Harness"]
         done = subprocess.run(

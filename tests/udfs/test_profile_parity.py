@@ -124,6 +124,13 @@ def test_counts_of_any_size_decay_alike_over_any_time(harness: Harness) -> None:
     assert [packed for *_, packed in harness.profiles(records, patient)] == expected
 
 
+def test_an_emitted_profile_is_never_changed_again(
+    harness: Harness, histories: list[list[Decoded]]
+) -> None:
+    due = [packed for _, asks, packed in folded(histories[1]) if asks]
+    assert harness.emitted(histories[1], SETTINGS) == due
+
+
 def test_what_parity_would_miss_is_not_missed(
     harness: Harness, histories: list[list[Decoded]]
 ) -> None:

@@ -150,8 +150,7 @@ def history(tables: TableEnvironment, tmp_path_factory: pytest.TempPathFactory) 
 def test_rolling_profile_emits_what_the_fold_says(
     tables: TableEnvironment, history: list[Decoded], backend: str
 ) -> None:
-    """A profile changed after it was emitted would show in one backend, before it was stored in
-    the other."""
+    """RocksDB keeps what it was given: a profile changed after it was stored would show."""
     tables.get_config().set("state.backend.type", backend)
     query = PROFILES.format(audit="TRUE", **SETTINGS.model_dump())
     assert rows_of(tables, query) == expected_rows(history)

@@ -150,7 +150,8 @@ public final class Decoder {
     long fingerprint = (long) Layout.I8.get(bytes, FINGERPRINT_AT);
     DatumReader<GenericRecord> reader = readers.get(fingerprint);
     if (reader == null) {
-      return bad(Reason.UNKNOWN_SCHEMA, "no schema has fingerprint " + Long.toHexString(fingerprint));
+      String hex = Long.toHexString(fingerprint);
+      return bad(Reason.UNKNOWN_SCHEMA, "no schema has fingerprint " + hex);
     }
     input.reset(bytes, BODY_AT);
     try {
@@ -302,7 +303,8 @@ public final class Decoder {
     for (int i = 0; i < length; i++) {
       if (bytes[i] < 0) {
         // Java reads what is malformed as U+FFFD, which is written as other bytes.
-        byte[] again = new String(bytes, 0, length, StandardCharsets.UTF_8).getBytes(StandardCharsets.UTF_8);
+        String read = new String(bytes, 0, length, StandardCharsets.UTF_8);
+        byte[] again = read.getBytes(StandardCharsets.UTF_8);
         return Arrays.equals(bytes, 0, length, again, 0, again.length);
       }
     }

@@ -9,6 +9,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.apache.flink.api.common.functions.util.ListCollector;
+import org.apache.flink.table.api.dataview.MapView;
+import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.functions.FunctionContext;
 
 /**
  * Lets pytest drive the decoder and the profile: cases in on standard input, results out on
@@ -17,7 +22,8 @@ import java.util.List;
  * <pre>
  * decode MAX_VALUE_BYTES MIN_EVENT_TIME_MS MAX_AHEAD_MS [EVENT_SCHEMA_FILE ...]
  *   with files, oldest version first, these stand in for the packed schemas of events
- *   in   kind u1 (0 event, 1 order), record time i8, value, key (each: length i4, -1 for null, bytes)
+ *   in   kind u1 (0 event, 1 order), record time i8, value, key
+ *        (value and key: length i4, -1 for null, bytes)
  *   out  reason u1 (0 good, else 1 + ordinal), action i1, hash high i8, low i8, item hash i8,
  *        type i1, time i8, amount f4, message (modified UTF-8 with u2 length)
  * profile ALLOWED_LATENESS_MS EXPIRE_AFTER_MS
@@ -25,6 +31,9 @@ import java.util.List;
  *        | 1: event: hash high i8, low i8, item i8, type u1, time i8, value f4
  *        | 2: forget: as_of i8 | 3: rerank
  *   out  outcome u1 (its ordinal), asks for output u1, the profile
+ * function ALLOWED_LATENESS_MS EXPIRE_AFTER_MS
+ *   in   as for profile, without 0: one user
+ *   out  the profiles that RollingProfile emitted, written after the last record
  * names
  *   out  the names of the reasons, then of the outcomes, a line each
  * </pre>
@@ -34,7 +43,7 @@ public final class Harness {
   private final DataOutputStream out =
       new DataOutputStream(new BufferedOutputStream(System.out, 1 << 16));
 
-  public static void main(String[] args) throws IOException {
+  public static void main(String[] args) throws Exception {
     Harness harness = new Harness();
     switch (args[0]) {
       case "decode" -> harness.decode(
@@ -43,6 +52,7 @@ public final class Harness {
           Long.parseLong(args[2]),
           Long.parseLong(args[3]));
       case "profile" -> harness.profile(Long.parseLong(args[1]), Long.parseLong(args[2]));
+      case "function" -> harness.function(Long.parseLong(args[1]), Long.parseLong(args[2]));
       case "names" -> harness.names();
       default -> throw new IllegalArgumentException(args[0]);
     }
@@ -122,6 +132,37 @@ public final class Harness {
       out.writeBoolean(asks);
       out.write(profile);
     }
+  }
+
+  /** Holds on to all that was emitted, as an operator behind a buffer does. */
+  private void function(long allowedLatenessMs, long expireAfterMs) throws Exception {
+    List<RowData> emitted = new ArrayList<>();
+    RollingProfile function = new RollingProfile();
+    function.open(new FunctionContext(null));
+    function.setCollector(new ListCollector<>(emitted));
+    MapView<Integer, byte[]> state = new MapView<>();
+    for (int step = in.read(); step >= 0; step = in.read()) {
+      function.eval(state, readRow(step), allowedLatenessMs, expireAfterMs, false);
+    }
+    for (RowData row : emitted) {
+      out.write(row.getBinary(1));
+    }
+  }
+
+  private RowData readRow(int step) throws IOException {
+    GenericRowData row = new GenericRowData(10);
+    row.setField(1, (byte) (step - 1));
+    if (step == 1) {
+      row.setField(2, in.readLong());
+      row.setField(3, in.readLong());
+      row.setField(4, in.readLong());
+      row.setField(5, in.readByte());
+    }
+    row.setField(6, step == 3 ? 0L : in.readLong());
+    row.setField(7, step == 1 ? in.readFloat() : 0f);
+    row.setField(8, 0);
+    row.setField(9, 0L);
+    return row;
   }
 
   private void names() throws IOException {

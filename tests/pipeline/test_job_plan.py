@@ -1,0 +1,148 @@
+"""The job is the picture: one statement set, one hash exchange, one Python operator."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Settings, load_settings
+from pipeline.flink import checkpointing_mode, create_table, literal
+from pipeline.job import sink_options, source_options
+
+NODE = re.compile(r"^[ :|+-]*([A-Z]\w+)\((.*)", re.MULTILINE)
+DETAIL = {
+    "ProcessTableFunction": r"invocation=\[(\w+)\(",
+    "Exchange": r"distribution=\[(\w+)",
+    "Sink": r"table=\[\w+\.\w+\.(\w+)\]",
+    "TableSourceScan": r"table=\[\[\w+, \w+, (\w+),",
+    "Correlate": r"invocation=\[(\w+)\(",
+}
+PICTURE = Counter(
+    {
+        "TableSourceScan events": 1,
+        "TableSourceScan control": 1,
+        "ProcessTableFunction DecodeEvent": 1,
+        "ProcessTableFunction DecodeControl": 1,
+        "Exchange hash": 1,
+        "ProcessTableFunction RollingProfile": 1,
+        "PythonCalc": 1,
+        "Correlate DeadLetter": 1,
+        "Sink recommendations": 1,
+        "Sink dead_letters": 1,
+    }
+)
+UNCOUNTED = {"Calc", "Union", "Reused"}
+"""Work inside the JVM without an exchange, and nodes that stand for one counted elsewhere."""
+
+
+def operators(plan: str) -> Counter[str]:
+    """How often each operator, with what tells two of a kind apart, is in the execution plan."""
+    execution = plan.partition("== Optimized Execution Plan ==")[2]
+    return Counter(
+        " ".join([kind, *re.findall(DETAIL.get(kind, "$^"), rest)])
+        for kind, rest in NODE.findall(execution)
+        if kind not in UNCOUNTED
+    )
+
+
+def planned(folder: Path, *options: str) -> str:
+    """What ``headrace plan`` prints, in a process of its own as it starts a JVM."""
+    command = [sys.executable, "-m", "pipeline", "plan", "--json", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return str(json.loads(done.stdout.splitlines()[-1])["plan"])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("audit_topic", "more"), [("", {}), ("audit", {"Sink audit": 1})], ids=["plain", "audit"]
+)
+def test_the_plan_is_the_picture(tmp_path: Path, audit_topic: str, more: dict[str, int]) -> None:
+    plan = planned(tmp_path, "--set", f"kafka.audit_topic={audit_topic}")
+    assert operators(plan) == PICTURE + Counter(more)
+    for uid in ("decode-events", "decode-control", "rolling-profile"):
+        assert f"uid=[{uid}]" in plan
+
+
+TWICE = """
+== Optimized Execution Plan ==
+Sink(table=[default_catalog.default_database.recommendations], fields=[a])
++- PythonCalc(select=[a, Rank_(b) AS f0])
+   +- Exchange(distribution=[hash[user_id]])
+      +- Union(all=[true], union=[a])
+         :- PythonCalc(select=[a, Rank_(b) AS f0])
+         :  +- ProcessTableFunction(invocation=[DecodeEvent(TABLE(#0), 1:BIGINT)], uid=[decode])
+         +- Exchange(distribution=[hash[item]])
+            +- ProcessTableFunction(invocation=[DecodeEvent(TABLE(#0), 1:BIGINT)], uid=[decode])
+"""
+
+
+def test_negative_control_two_of_a_kind_are_counted_as_two() -> None:
+    assert operators(TWICE) == {
+        "Sink recommendations": 1,
+        "PythonCalc": 2,
+        "Exchange hash": 2,
+        "ProcessTableFunction DecodeEvent": 2,
+    }
+    assert not operators(TWICE.replace("Execution", "Physical"))  # only what is executed counts
+
+
+def settings(**flags: object) -> Settings:
+    return load_settings(
+        flags={name.replace("__", "."): value for name, value in flags.items()}, environ={}
+    )
+
+
+def test_delivery_is_at_least_once_without_transactions() -> None:
+    options = sink_options(settings(), "recommendations")
+    assert options["sink.delivery-guarantee"] == "at-least-once"
+    assert options["properties.acks"] == "all"
+    assert not [name for name in options if "transaction" in name]
+    assert checkpointing_mode("at-least-once") == "AT_LEAST_ONCE"
+
+
+def test_exactly_once_has_a_prefix_for_each_sink_and_the_timeout_as_set() -> None:
+    chosen = settings(
+        job__name="shop", job__delivery="exactly-once", job__transaction_timeout_ms=800_000
+    )
+    lists, dead = (sink_options(chosen, topic) for topic in ("recommendations", "events.dlq"))
+    assert lists["sink.delivery-guarantee"] == "exactly-once"
+    assert lists["properties.transaction.timeout.ms"] == 800_000
+    assert lists["sink.transactional-id-prefix"] == "shop-recommendations"
+    assert dead["sink.transactional-id-prefix"] != lists["sink.transactional-id-prefix"]
+    assert checkpointing_mode("exactly-once") == "EXACTLY_ONCE"
+
+
+@pytest.mark.parametrize(("bounded", "mode"), [(True, "latest-offset"), (False, "unbounded")])
+def test_sources_start_at_the_beginning_and_end_only_if_bounded(bounded: bool, mode: str) -> None:
+    options = source_options(settings(kafka__bootstrap_servers="k:1"), "events", bounded)
+    assert options["scan.startup.mode"] == "earliest-offset"
+    assert options["scan.bounded.mode"] == mode
+    assert (options["topic"], options["properties.bootstrap.servers"]) == ("events", "k:1")
+
+
+@pytest.mark.parametrize(
+    ("value", "sql"),
+    [
+        ("it's", "'it''s'"),
+        ("') --", "''') --'"),
+        ("", "''"),
+        (True, "TRUE"),
+        (False, "FALSE"),
+        (-5, "-5"),
+    ],
+)
+def test_values_as_sql(value: object, sql: str) -> None:
+    assert literal(value) == sql
+
+
+def test_a_quote_in_an_option_stays_inside_it() -> None:
+    sql = create_table("t", "a BYTES", {"topic": "a', 'connector' = 'print", "n": 2})
+    assert "'topic' = 'a'', ''connector'' = ''print'" in sql
+    assert "'n' = '2'" in sql
