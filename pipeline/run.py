@@ -7,6 +7,7 @@ part in a process of its own. Ending this process, however it ends, ends all thr
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -125,25 +126,19 @@ def run(
     engine = check_engine(settings)
     kafka.check_topics(settings)
     with status_file(settings) as announce, stopping_on_signals() as stop:
-        [web_port] = free_ports(1)
-        tables = flink.table_environment(settings, web_port)
-        client = build(tables, settings, bounded=bounded).execute().get_job_client()
-        running = RunningJob(client, web_port)
-        wait_for(running, {"RUNNING", *ENDED}, stop)
-        start_s = round(time.monotonic() - started, 1)
-        announce(running, start_s)
-        console.print(f"job {running.job_id} runs with {engine} after {start_s} s: {running.url}")
-        deadline = None if seconds is None else time.monotonic() + seconds
-        state = wait_for(running, ENDED, stop, deadline)
-        if state == "FAILED":
-            raise FlinkError(
-                "the job failed",
-                received=running.failure(),
-                fix=f"see the logs in {settings.run_dir / 'flink'}",
-            )
-        if state not in ENDED:
-            running.cancel()
-            state = "CANCELED"
+        running = submit(settings, bounded)
+        start_s: float | None = None
+        try:
+            wait_for(running, {"RUNNING", *ENDED}, stop)
+            start_s = round(time.monotonic() - started, 1)
+            announce(running, start_s)
+            console.print(f"job {running.job_id} runs with {engine} after {start_s} s")
+            console.print(f"Flink's page: {running.url}", soft_wrap=True)
+            state = finish(running, settings, stop, seconds)
+        except jvm_errors() as error:
+            if not stop.asked:
+                raise jvm_gone(settings) from error
+            state = "CANCELED"  # the signal went to the JVM too, and it was quicker
         return {
             "job_id": running.job_id,
             "state": state,
@@ -151,6 +146,45 @@ def run(
             "start_s": start_s,
             "job_epoch": settings.job.epoch,
         }
+
+
+def submit(settings: Settings, bounded: bool) -> RunningJob:
+    [web_port] = free_ports(1)
+    tables = flink.table_environment(settings, web_port)
+    client = build(tables, settings, bounded=bounded).execute().get_job_client()
+    return RunningJob(client, web_port)
+
+
+def finish(job: RunningJob, settings: Settings, stop: Stop, seconds: float | None) -> str:
+    """Wait for the end of the job, or end it; its last state."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    state = wait_for(job, ENDED, stop, deadline)
+    if state == "FAILED":
+        raise FlinkError(
+            "the job failed",
+            received=job.failure(),
+            fix=f"see the logs in {settings.run_dir / 'flink'}",
+        )
+    if state not in ENDED:
+        job.cancel()
+        return "CANCELED"
+    return state
+
+
+def jvm_errors() -> tuple[type[Exception], ...]:
+    """What a call into a JVM that is gone raises."""
+    from py4j.protocol import Py4JError
+
+    return Py4JError, ConnectionError
+
+
+def jvm_gone(settings: Settings) -> FlinkError:
+    return FlinkError(
+        "Flink's JVM is gone",
+        expected="a JVM that lives as long as the job",
+        received="no answer from it",
+        fix=f"see the logs in {settings.run_dir / 'flink'}; was it killed for its memory?",
+    )
 
 
 def with_epoch(settings: Settings) -> Settings:
@@ -188,6 +222,8 @@ def stopping_on_signals() -> Iterator[Stop]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.asked = True
+        # The signal may have gone to the JVM as well; py4j would log a traceback about its end.
+        logging.disable()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -47,9 +47,7 @@ class Rank(ScalarFunction):  # type: ignore[misc]
         started = time.perf_counter()
         answers = answer(rows, self._ranker.rank, self._settings.emit)
         self._measure(rows, answers.actions, time.perf_counter() - started)
-        return pd.DataFrame(
-            {"action": answers.actions, "value": answers.values, "error": answers.errors}
-        )
+        return answers.frame()
 
     def _measure(self, rows: pd.DataFrame, actions: list[str], seconds: float) -> None:
         self._lists.inc(actions.count("list"))

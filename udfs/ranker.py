@@ -136,6 +136,12 @@ class Answers:
     values: list[bytes | None]
     errors: list[str | None]
 
+    def frame(self) -> pd.DataFrame:
+        """``[n]`` rows of action, value, error."""
+        columns = {"action": self.actions, "value": self.values, "error": self.errors}
+        frame: pd.DataFrame = pd.DataFrame(columns)
+        return frame
+
 
 def answer(rows: pd.DataFrame, rank: Callable[[pd.DataFrame], list[bytes]], emit: str) -> Answers:
     """Answer every row of a batch.

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,26 +15,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.live import Live
 
-from deploy.local import broker
 from engines.bundle import Bundle
 from engines.registry import Registry
 from pipeline import kafka
-from pipeline.config import Settings, as_environment, with_values
+from pipeline.config import Settings
 from pipeline.demo.play import busiest_user, forget_orders, play, quiet_users
 from pipeline.demo.screen import Stage, line, screen
 from pipeline.demo.watch import Tally, Watch, hit_rates, percentiles
-from pipeline.run import free_ports, job_status
+from pipeline.scratch import check_job, running_broker, running_job, scratch_settings
 from pipeline.sender import new_producer
 from pipeline.sources.base import UserEvent
 from pipeline.sources.synthetic import INTERVAL_MS, START_MS, Shop, SyntheticSource
 from pipeline.train import train_on
-from schemas.errors import FlinkError, KafkaError
+from schemas.errors import KafkaError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 TRAINING_EVENTS = 40_000
-START_WITHIN_S = 90
 DRAIN_S = 30
 POLL_S = 0.1
 SCREEN_EVERY_S = 0.25
@@ -92,8 +86,7 @@ def demo(settings: Settings, seconds: float, rate: float, console: Console) -> d
         HeadraceError: a part did not start, failed, or did not finish in time.
     """
     began = time.monotonic()
-    settings = demo_settings(settings)
-    shutil.rmtree(settings.run_dir, ignore_errors=True)
+    settings = scratch_settings(settings, "demo", {"kafka.audit_topic": "audit"})
     shop = Shop()
     past = SyntheticSource(shop=shop, count=TRAINING_EVENTS)
     log = shop.events(TRAINING_EVENTS + math.ceil(seconds * rate), START_MS, INTERVAL_MS)
@@ -113,35 +106,6 @@ def demo(settings: Settings, seconds: float, rate: float, console: Console) -> d
         return asdict(result(settings, stage, watch.tally, bundle))
 
 
-def demo_settings(settings: Settings) -> Settings:
-    """Ports that are free, a folder and a store of its own, and an audit of every offset."""
-    port, controller_port = free_ports(2)
-    run_dir = settings.run_dir / "demo"
-    return with_values(
-        settings,
-        {
-            "run_dir": run_dir,
-            "engine.store": run_dir / "engines",
-            "local.port": port,
-            "local.controller_port": controller_port,
-            "kafka.bootstrap_servers": f"{settings.local.host}:{port}",
-            "kafka.audit_topic": "audit",
-        },
-    )
-
-
-@contextmanager
-def running_broker(settings: Settings, console: Console) -> Iterator[None]:
-    """A broker with our topics, stopped at the end."""
-    status = broker.start(settings.local, settings.run_dir)
-    try:
-        console.print(f"broker at {status.bootstrap_servers}: {status.note}")
-        kafka.ensure_topics(settings)
-        yield
-    finally:
-        broker.stop(settings.local, settings.run_dir)
-
-
 def train(settings: Settings, source: SyntheticSource, console: Console) -> Bundle:
     """Fit, store and activate the engine."""
     made = train_on(settings, "cooccurrence", source, "synthetic", "demo")
@@ -149,47 +113,6 @@ def train(settings: Settings, source: SyntheticSource, console: Console) -> Bund
     registry.activate("demo")
     console.print(f"engine {made['engine']}: {made['items']} items, {made['events']} events")
     return registry.open_active()[0]
-
-
-@contextmanager
-def running_job(settings: Settings, console: Console) -> Iterator[subprocess.Popen[bytes]]:
-    """``headrace run`` in a process of its own, stopped at the end."""
-    log = settings.run_dir / "job.log"
-    with log.open("wb") as output:
-        job = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "run", "--json"],
-            env=os.environ | as_environment(settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        status = wait_until_running(settings, job)
-        console.print(f"job {status['job_id']} runs after {status['start_s']} s: {status['url']}")
-        yield job
-    finally:
-        job.send_signal(signal.SIGTERM)
-        job.wait(START_WITHIN_S)
-
-
-def wait_until_running(settings: Settings, job: subprocess.Popen[bytes]) -> dict[str, Any]:
-    deadline = time.monotonic() + START_WITHIN_S
-    while time.monotonic() < deadline:
-        check_job(settings, job)
-        if status := job_status(settings):
-            return status
-        time.sleep(POLL_S)
-    raise FlinkError(
-        "the job did not start",
-        expected=f"a running job within {START_WITHIN_S} s",
-        fix=f"see {settings.run_dir / 'job.log'}",
-    )
-
-
-def check_job(settings: Settings, job: subprocess.Popen[bytes]) -> None:
-    """Raise if the job's process has ended."""
-    if job.poll() is not None:
-        log = (settings.run_dir / "job.log").read_text(errors="replace")
-        raise FlinkError("the job ended", received=log[-1000:], fix="see the message above")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from engines.models import cooccurrence
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings, with_values
-from pipeline.demo.run import running_job
+from pipeline.scratch import running_job
 from pipeline.sender import new_producer
 from pipeline.sources.base import EVENT_TYPES
 from pipeline.sources.synthetic import Shop
