@@ -1,71 +1,62 @@
 """Throughput and freshness of the whole path on this machine: Kafka, job, engine, Kafka.
 
-Broker, load and job share the machine, as they did for every figure in the README. The engine is
-co-occurrence over the 2,000 items of a synthetic shop; events are the shop's, impressions left
-out, so that every event asks for a list, and spread evenly over 20,000 users.
+Broker, load and job share the machine. The engine is co-occurrence over the 2,000 items of a
+synthetic shop; the events are the shop's, without impressions, so that each asks for a list.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import random
-import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings
 from pipeline.delivery import Progress
-from pipeline.scratch import (
-    check_job,
-    running_broker,
-    running_job,
-    scratch_settings,
-    started_job,
-)
-from pipeline.sender import Pace, Sender, pace
+from pipeline.measure import Reader, machine, peak_memory
+from pipeline.scratch import running_broker, running_job, scratch_settings, started_job
+from pipeline.sender import Sender, pace
 from pipeline.sources.base import UserEvent
-from pipeline.sources.synthetic import Shop, SyntheticSource
+from pipeline.sources.synthetic import INTERVAL_MS, START_MS, Shop, SyntheticSource, zipf
 from pipeline.train import train_on
-from schemas import codec
-from schemas.errors import FlinkError, KafkaError
+from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 USERS = 20_000
+SHOP = Shop(users=USERS, items_per_category=200)
 TRAINING_EVENTS = 100_000
-SAMPLE_EVERY_S = 0.25
 WARM_UP_SHARE = 0.25
-DRAIN_S = 30.0
+EVENT_SPACING_MS = 1
 
 
-def throughput(settings: Settings, events: int, console: Console) -> dict[str, Any]:
+def throughput(
+    settings: Settings, events: int, console: Console, *, skew: float = 0.0
+) -> dict[str, Any]:
     """How many lists a second the job makes of events that lie ready in Kafka.
 
-    Only the middle counts: of all lists in the order of the record timestamps that the sink gave
-    them, those from the 10th to the 90th percentile, by the time between these two. Start-up and
-    tail are left out that way. Every event must have its list, or there is no result.
+    Only the middle counts: in the order of the timestamps that Kafka records get from the sink,
+    the lists from the 10th to the 90th percentile, divided by the time between these two. That
+    leaves out start-up and tail. Without one list for every event there is no result.
 
     Args:
         settings: job settings; ports, folders and ``job.emit`` (every) are the benchmark's own.
-        events: number of events, all of which ask for a list.
+        events: number of events.
         console: for progress.
+        skew: exponent of Zipf's law by which users act; 0: all alike.
 
     Returns:
         ``lists_per_s``; ``first_list_s`` from the start of ``headrace run`` to the first list;
-        ``job`` as ``headrace run`` tells it; ``peak_rss_mb``, see `peaks_mb`; ``machine``.
+        ``start_s``, ``state`` and ``restarts`` as ``headrace run`` tells them; ``peak_rss_mb`` as
+        ``peak_memory`` says; ``load``, ``machine``, ``engine``, ``job``: the circumstances.
 
     Raises:
         HeadraceError: a part did not start or failed, or lists are missing.
@@ -74,31 +65,37 @@ def throughput(settings: Settings, events: int, console: Console) -> dict[str, A
     with running_broker(settings, console):
         engine = train(settings)
         console.print(f"sending {events} events")
-        send(settings, shop_events(events, time.time_ns() // 1_000_000 - events), pace(None, None))
-        began_ms = time.time_ns() / 1e6
-        with started_job(settings, "--bounded") as job, watched_peaks(job.pid) as peaks:
+        begin_ms = now_ms() - events * EVENT_SPACING_MS
+        send(settings, stamped(shop_events(events, skew), begin_ms, EVENT_SPACING_MS))
+        started_ms = now_ms()
+        console.print("running the job to their end")
+        with started_job(settings, "--bounded") as job, peak_memory(job.pid) as peak_rss_mb:
             job.wait()
-        told = job_result(settings)
-        console.print("reading the lists back")
+        ended = job_result(settings)
         made_ms = list_times_ms(settings)
     if len(made_ms) != events:
-        raise FlinkError("lists are missing", expected=f"{events} lists", received=f"{len(made_ms)}")
+        raise FlinkError(
+            "there is not one list for every event",
+            expected=f"{events}",
+            received=f"{len(made_ms)}",
+        )
     return {
-        "events": events,
         "lists_per_s": round(middle_rate(made_ms)),
-        "first_list_s": round((made_ms[0] - began_ms) / 1000, 1),
-        "job": told,
-        "peak_rss_mb": peaks,
+        "first_list_s": round((made_ms[0] - started_ms) / 1000, 1),
+        **{name: ended[name] for name in ("start_s", "state", "restarts")},
+        "peak_rss_mb": peak_rss_mb,
+        "load": {"events": events, "users": USERS, "skew": skew},
         **circumstances(settings, engine),
     }
 
 
 def freshness(settings: Settings, rate: float, seconds: float, console: Console) -> dict[str, Any]:
-    """How long after an event was due its list can be read from Kafka.
+    """How long after an event is due a consumer has its list.
 
     Open loop: event n is due n / rate seconds after the first, however late the ones before it
-    were, and bears its due time; waiting in the sender counts. A list is read as soon as a
-    consumer is given it and decoded after the run. Lists of the first quarter are left out.
+    were, and bears that time, so waiting counts wherever it happens. Lists are decoded after the
+    run. Those of the first quarter are left out as warm-up; under ``emit = "latest"`` an event
+    outdated within its bundle has no list and no part in this.
 
     Args:
         settings: job settings; ports and folders are the benchmark's own.
@@ -107,26 +104,103 @@ def freshness(settings: Settings, rate: float, seconds: float, console: Console)
         console: for progress.
 
     Returns:
-        ``freshness_ms``: p50, p90, p99, max; ``lists``, how many these are of.
+        ``freshness_ms``: p50, p90, p99, max; ``lists`` that these are of; and the circumstances.
 
     Raises:
-        HeadraceError: a part did not start or failed, or the job cannot keep up.
+        HeadraceError: a part did not start or failed.
     """
     settings = scratch_settings(settings, "bench", {})
-    events = round(rate * seconds)
     with running_broker(settings, console):
         engine = train(settings)
-        with running_job(settings, console) as job, Reader(settings) as reader:
-            start_ms = time.time_ns() // 1_000_000
-            due = shop_events(events, start_ms, 1000 / rate)
-            send(settings, due, pace(rate, None))
+        events = list(shop_events(round(rate * seconds)))
+        with running_job(settings, console), Reader(settings) as reader:
+            console.print(f"sending {rate:g} events/s for {seconds:g} s")
+            start_ms = now_ms()
+            send(settings, stamped(events, start_ms, 1000 / rate), rate)
             reader.wait_for_silence()
-            check_job(settings, job)
-    delays_ms = reader.delays_ms(start_ms + seconds * 1000 * WARM_UP_SHARE)
+    delays_ms = reader.delays_ms(since_ms=start_ms + seconds * 1000 * WARM_UP_SHARE)
     return {
-        "rate": rate,
-        "events": events,
-        "lists": len(delays_ms),
         "freshness_ms": percentiles(delays_ms),
+        "lists": len(delays_ms),
+        "load": {"events": len(events), "users": USERS, "rate": rate, "seconds": seconds},
         **circumstances(settings, engine),
     }
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def train(settings: Settings) -> str:
+    """Fit and activate the engine; its name@version."""
+    past = SyntheticSource(shop=SHOP, count=TRAINING_EVENTS)
+    made = train_on(settings, "cooccurrence", past, "synthetic", "bench")
+    Registry(settings.engine.store).activate("bench")
+    return str(made["engine"])
+
+
+def shop_events(count: int, skew: float = 0.0) -> Iterator[UserEvent]:
+    """Events that ask for a list, their users drawn anew: the shop's own are as active as in life.
+
+    Args:
+        count: number of events.
+        skew: exponent of Zipf's law by which users act; 0: all alike.
+    """
+    chance = random.Random("bench")  # noqa: S311 - a seeded load, not a secret
+    activity = zipf(USERS, skew)
+    log = SHOP.events(2 * count + 1000, START_MS, INTERVAL_MS)
+    asking = (event for event in log if event.event_type != "impression")
+    for event in islice(asking, count):
+        [user] = chance.choices(range(USERS), cum_weights=activity)
+        yield replace(event, user_id=f"user-{user:05d}")
+
+
+def stamped(events: Iterable[UserEvent], begin_ms: int, every_ms: float) -> Iterator[UserEvent]:
+    """The events at even times, the first at ``begin_ms``."""
+    for at, event in enumerate(events):
+        yield replace(event, event_time=begin_ms + round(at * every_ms))
+
+
+def send(settings: Settings, events: Iterable[UserEvent], rate: float | None = None) -> None:
+    progress = Progress.of(settings.run_dir / "produce", {"log": "bench"})
+    Sender(settings, 0, progress, lambda delivered: None).send_all(events, pace(rate, None))
+
+
+def job_result(settings: Settings) -> dict[str, Any]:
+    """The last line of ``headrace run --json``.
+
+    Raises:
+        FlinkError: it is no result.
+    """
+    log = (settings.run_dir / "job.log").read_text(errors="replace")
+    last = log.splitlines()[-1]
+    if not last.startswith('{"job_id"'):
+        raise FlinkError("the job failed", received=log[-1000:], fix="see the message above")
+    ended: dict[str, Any] = json.loads(last)
+    return ended
+
+
+def list_times_ms(settings: Settings) -> list[int]:
+    """Record timestamps of all lists, oldest first."""
+    topic = settings.kafka.recommendations_topic
+    return sorted(message.timestamp()[1] for message in kafka.read_to_end(settings, topic))
+
+
+def middle_rate(times_ms: list[int]) -> float:
+    """Events a second between the 10th and the 90th percentile of sorted times.
+
+    >>> middle_rate([0, *range(1000, 1010), 5000])
+    1000.0
+    """
+    first, last = len(times_ms) // 10, len(times_ms) * 9 // 10
+    return (last - first) * 1000 / max(times_ms[last] - times_ms[first], 1)
+
+
+def percentiles(delays_ms: list[float]) -> dict[str, int]:
+    """p50, p90, p99 and max, in whole ms."""
+    values = np.percentile(delays_ms, (50, 90, 99, 100)).round().astype(int).tolist()
+    return dict(zip(("p50", "p90", "p99", "max"), values, strict=True))
+
+
+def circumstances(settings: Settings, engine: str) -> dict[str, Any]:
+    return {"machine": machine(), "engine": engine, "job": settings.job.model_dump()}

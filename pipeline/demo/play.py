@@ -20,6 +20,7 @@ LATE_SHARE = 0.003
 BAD_SHARE = 0.005
 LATE_BY_MS = 2 * 3600 * 1000
 FORGOTTEN_USERS = 2
+STRAGGLER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +74,30 @@ def spoilt(value: bytes, chance: random.Random) -> bytes:
     )
 
 
-def forget_orders(
-    users: list[str], kafka: KafkaSettings, as_of_ms: int, due_s: float
-) -> list[Record]:
-    """Orders to forget users, all due at once."""
+def farewell(user: str, kafka: KafkaSettings, as_of_ms: int, due_s: float) -> list[Record]:
+    """An order to forget a user, and a second later an event from before it that was held up."""
+    key = user.encode()
+    order = {
+        "control_id": f"demo-forget-{user}",
+        "user_id": user,
+        "action": "forget",
+        "as_of": as_of_ms,
+    }
+    straggler = UserEvent(
+        event_id=f"demo-straggler-{user}",
+        user_id=user,
+        item_id="lig-000",
+        event_type="view",
+        event_time=as_of_ms - 500,
+    )
     return [
+        Record(due_s, kafka.control_topic, key, codec.encode("control", order)),
         Record(
-            due_s,
-            kafka.control_topic,
-            user.encode(),
-            codec.encode(
-                "control",
-                {
-                    "control_id": f"demo-forget-{user}",
-                    "user_id": user,
-                    "action": "forget",
-                    "as_of": as_of_ms,
-                },
-            ),
-        )
-        for user in users
+            due_s + STRAGGLER_S,
+            kafka.events_topic,
+            key,
+            codec.encode("user_event", straggler.as_record()),
+        ),
     ]
 
 

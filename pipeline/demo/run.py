@@ -19,7 +19,7 @@ from engines.bundle import Bundle
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings
-from pipeline.demo.play import busiest_user, forget_orders, play, quiet_users
+from pipeline.demo.play import busiest_user, farewell, play, quiet_users
 from pipeline.demo.screen import Stage, line, screen
 from pipeline.demo.watch import Tally, Watch, hit_rates, percentiles
 from pipeline.scratch import check_job, running_broker, running_job, scratch_settings
@@ -27,13 +27,13 @@ from pipeline.sender import new_producer
 from pipeline.sources.base import UserEvent
 from pipeline.sources.synthetic import INTERVAL_MS, START_MS, Shop, SyntheticSource
 from pipeline.train import train_on
-from schemas.errors import KafkaError
+from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 TRAINING_EVENTS = 40_000
-DRAIN_S = 30
+PATIENCE_S = 30
 POLL_S = 0.1
 SCREEN_EVERY_S = 0.25
 LINE_EVERY_S = 5.0
@@ -100,6 +100,7 @@ def demo(settings: Settings, seconds: float, rate: float, console: Console) -> d
                 seconds=seconds,
                 began=began,
             )
+            warm_up(settings, stage, rest, watch.tally, job)
             with showing(stage, watch.tally, console) as refresh:
                 perform(settings, stage, rest, rate, shop.seed, refresh)
                 drain(settings, watch.tally, job, refresh)
@@ -148,6 +149,27 @@ def paced(show: Callable[[], None], every_s: float) -> Callable[[], None]:
     return maybe_show
 
 
+def warm_up(
+    settings: Settings,
+    stage: Stage,
+    events: list[UserEvent],
+    tally: Tally,
+    job: subprocess.Popen[bytes],
+) -> None:
+    """Take one event out of the play, send it ahead and wait for its list.
+
+    The job's Python process loads the engine with its first event, which takes a second or two.
+    """
+    first = next(event for event in events if event.event_type != "impression")
+    events.remove(first)
+    producer = new_producer(settings)
+    for record in play([first], settings.kafka, time.time_ns() // 1_000_000, 1.0, 0):
+        producer.produce(record.topic, record.value, record.key)
+        stage.took(record.event)
+    producer.flush()
+    wait_until(lambda: tally.list_count > 0, "a first list", settings, job)
+
+
 def perform(
     settings: Settings,
     stage: Stage,
@@ -161,11 +183,10 @@ def perform(
     start_ms = time.time_ns() // 1_000_000
     stage.play_started = started = time.monotonic()
     middle_s = stage.seconds / 2
-    orders = forget_orders(
-        quiet_users(events), settings.kafka, start_ms + round(middle_s * 1000), middle_s
-    )
+    as_of_ms = start_ms + round(middle_s * 1000)
+    goodbyes = [farewell(user, settings.kafka, as_of_ms, middle_s) for user in quiet_users(events)]
     records = play(events, settings.kafka, start_ms, rate, seed)
-    for record in merge(records, orders, key=lambda one: one.due_s):
+    for record in merge(records, *goodbyes, key=lambda one: one.due_s):
         while (left_s := started + record.due_s - time.monotonic()) > 0:
             producer.poll(min(left_s, SCREEN_EVERY_S))
             refresh()
@@ -180,27 +201,38 @@ def drain(
     job: subprocess.Popen[bytes],
     refresh: Callable[[], None],
 ) -> None:
-    """Wait until every offset of the inputs has its outcome.
-
-    Raises:
-        KafkaError: some have none after ``DRAIN_S``.
-    """
+    """Wait until every offset of the inputs has its outcome."""
     expected = sum(
         kafka.end_offset(settings.kafka, topic)
         for topic in (settings.kafka.events_topic, settings.kafka.control_topic)
     )
-    deadline = time.monotonic() + DRAIN_S
-    while len(tally.outcomes) + len(tally.dead) < expected:
+
+    def done() -> bool:
+        refresh()
+        return len(tally.outcomes) + len(tally.dead) >= expected
+
+    wait_until(done, f"{expected} outcomes", settings, job)
+
+
+def wait_until(
+    done: Callable[[], bool], what: str, settings: Settings, job: subprocess.Popen[bytes]
+) -> None:
+    """Wait for the job to bring something about.
+
+    Raises:
+        FlinkError: the job ended, or it takes longer than ``PATIENCE_S``.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
         check_job(settings, job)
         if time.monotonic() > deadline:
-            raise KafkaError(
-                "the job did not finish the play",
-                expected=f"{expected} outcomes within {DRAIN_S} s",
-                received=f"{len(tally.outcomes) + len(tally.dead)}",
+            raise FlinkError(
+                "the job does not keep up",
+                expected=f"{what} within {PATIENCE_S} s",
+                received="none, or not all",
                 fix=f"a lower --rate; see the logs in {settings.run_dir}",
             )
         time.sleep(POLL_S)
-        refresh()
 
 
 def result(settings: Settings, stage: Stage, tally: Tally, bundle: Bundle) -> Result:

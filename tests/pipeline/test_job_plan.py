@@ -56,7 +56,7 @@ from pipeline.config import load_settings
 from pipeline.run import plan
 
 def explained(audit_topic):
-    flags = {"kafka.audit_topic": audit_topic, "run_dir": Path(sys.argv[1])}
+    flags = {"kafka.audit_topic": audit_topic, "run_dir": sys.argv[1]}
     return plan(load_settings(flags=flags, environ={}))["plan"]
 
 print(json.dumps({"plain": explained(""), "audit": explained("audit")}))

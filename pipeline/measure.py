@@ -1,0 +1,141 @@
+"""Instruments of the benchmark: memory of a process tree, delays of lists, the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pipeline import kafka
+from schemas import codec
+
+if TYPE_CHECKING:
+    from pipeline.config import Settings
+
+PROC = Path("/proc")
+SAMPLE_EVERY_S = 0.25
+SILENCE_S = 3.0
+
+
+@contextmanager
+def peak_memory(root: int) -> Iterator[dict[str, int]]:
+    """Peak resident memory of a job's processes, in MB, known when the block ends.
+
+    Each process counts with its own highest mark (VmHWM), whenever that was, and pages that two
+    share count twice: the sum is an upper bound.
+
+    Args:
+        root: process id of ``headrace run``.
+
+    Yields:
+        filled at the end: ``command`` (root), ``jvm``, ``python`` (Flink's workers), ``total``.
+    """
+    peaks: dict[int, tuple[str, int]] = {}
+    told: dict[str, int] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(SAMPLE_EVERY_S):
+            peaks.update(high_marks_kb(root))
+
+    watching = threading.Thread(target=watch, name="peak-memory", daemon=True)
+    watching.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        watching.join()
+        for role in ("command", "jvm", "python"):
+            told[role] = sum(kb for name, kb in peaks.values() if name == role) // 1024
+        told["total"] = sum(told.values())
+
+
+def high_marks_kb(root: int) -> dict[int, tuple[str, int]]:
+    """(role, VmHWM in KB) of a process and all below it, by process id; Linux only."""
+    status = {pid: fields for pid in process_ids() if (fields := read_status(pid))}
+    tree = {root} & status.keys()
+    while below := {pid for pid in status if int(status[pid]["PPid"]) in tree} - tree:
+        tree |= below
+    roles = {pid: "jvm" if status[pid]["Name"] == "java" else "python" for pid in tree}
+    roles[root] = "command"
+    return {pid: (roles[pid], int(status[pid].get("VmHWM", "0 kB").split()[0])) for pid in tree}
+
+
+def process_ids() -> list[int]:
+    return [int(entry.name) for entry in PROC.glob("[0-9]*")]
+
+
+def read_status(pid: int) -> dict[str, str]:
+    """The fields of ``/proc/PID/status``; none if the process is gone."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def machine() -> dict[str, Any]:
+    """Processor and system."""
+    return {"cpu": cpu_model(), "cores": os.cpu_count(), "system": platform.platform()}
+
+
+def cpu_model() -> str:
+    try:
+        lines = (PROC / "cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+class Reader(threading.Thread):
+    """Notes when each list can be read, from the beginning of the topic; a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(name="reader", daemon=True)
+        self._settings = settings
+        self._closing = threading.Event()
+        self._read: list[tuple[float, bytes]] = []
+
+    def __enter__(self) -> Reader:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self.join()
+
+    def run(self) -> None:
+        consumer = kafka.reader(self._settings, [self._settings.kafka.recommendations_topic])
+        while not self._closing.is_set():
+            # One by one: a batch would be held back until it is full, or its time is over.
+            message = consumer.poll(0.1)
+            if message is not None and not message.error():
+                self._read.append((time.time_ns() / 1e6, message.value()))
+        consumer.close()
+
+    def wait_for_silence(self) -> None:
+        """Return when no list has come for ``SILENCE_S``."""
+        count = -1
+        while len(self._read) > count:
+            count = len(self._read)
+            time.sleep(SILENCE_S)
+
+    def delays_ms(self, since_ms: float) -> list[float]:
+        """From event to list read, for lists of events at or after ``since_ms``."""
+        decoded = (
+            (read_ms, codec.decode("recommendation_list", value, canonical=False)["event_time"])
+            for read_ms, value in self._read
+        )
+        return [read_ms - due_ms for read_ms, due_ms in decoded if due_ms >= since_ms]
