@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +97,8 @@ def register(app: typer.Typer, body: Body) -> Body:
 
     def invoke(**given: Any) -> None:
         call = Call(*(given.pop(shared.name) for shared in _SHARED))
+        # As Ctrl-C: what a command started, it stops on its way out.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             result = body(call, **given)
         except HeadraceError as error:

@@ -6,6 +6,7 @@ lists lie in the same partition of each topic; that is why the number of partiti
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +113,31 @@ def check_topics(settings: Settings) -> None:
             expected=f"topics {', '.join(t.name for t in topics_of(settings.kafka))}",
             received=f"no {', '.join(t.name for t in missing)}",
             fix="`headrace topics` creates them; or mend the kafka.*_topic settings",
+        )
+
+
+def check_transactions(settings: Settings) -> None:
+    """Whether the brokers let transactions stay open as long as an exactly-once job wants.
+
+    Raises:
+        KafkaError: no broker answers, or ``job.transaction_timeout_ms`` is more than they grant.
+    """
+    from confluent_kafka.admin import ConfigResource, ResourceType
+
+    if settings.job.delivery != "exactly-once":
+        return
+    with reaching(settings.kafka) as admin:
+        broker = next(iter(admin.list_topics(timeout=ANSWER_S).brokers))
+        resource = ConfigResource(ResourceType.BROKER, str(broker))
+        answers = admin.describe_configs([resource], request_timeout=ANSWER_S)
+        granted_ms = int(answers[resource].result()["transaction.max.timeout.ms"].value)
+    if settings.job.transaction_timeout_ms > granted_ms:
+        raise KafkaError(
+            "The brokers do not grant transactions that long",
+            expected=f"job.transaction_timeout_ms of at most {granted_ms}, "
+            "the brokers' transaction.max.timeout.ms",
+            received=str(settings.job.transaction_timeout_ms),
+            fix=f"job.transaction_timeout_ms = {granted_ms}, or raise the brokers' limit",
         )
 
 
@@ -295,3 +321,18 @@ def _create(admin: AdminClient, topics: list[Topic], kafka: KafkaSettings) -> No
     ]
     for made in admin.create_topics(wanted, request_timeout=ANSWER_S).values():
         made.result()
+    _wait_until_known(admin, {topic.name for topic in topics})
+
+
+def _wait_until_known(admin: AdminClient, names: set[str]) -> None:
+    """The controller answers a little before the brokers have heard of a new topic."""
+    deadline = time.monotonic() + ANSWER_S
+    while missing := names - admin.list_topics(timeout=ANSWER_S).topics.keys():
+        if time.monotonic() > deadline:
+            raise KafkaError(
+                "Topics were created but do not appear",
+                expected=f"{', '.join(sorted(names))} within {ANSWER_S:.0f} s",
+                received=f"no {', '.join(sorted(missing))}",
+                fix="see whether the brokers are overloaded, then run the same command again",
+            )
+        time.sleep(0.02)

@@ -125,6 +125,7 @@ def run(
     flink.jars()
     engine = check_engine(settings)
     kafka.check_topics(settings)
+    kafka.check_transactions(settings)
     with status_file(settings) as announce, stopping_on_signals() as stop:
         running = submit(settings, bounded)
         start_s: float | None = None

@@ -95,6 +95,7 @@ def test_no_broker_is_told_with_its_fix(
     Path("log.jsonl").touch()
     arguments = [
         "produce",
+        "--source",
         "jsonl",
         "log.jsonl",
         "--set",
