@@ -60,7 +60,17 @@ def test_a_changed_log_is_sent_from_its_beginning(settings: Settings, log: Path)
 
 
 def test_a_killed_run_goes_on_and_nothing_is_lost(settings: Settings, log: Path) -> None:
-    command = [sys.executable, "-m", "pipeline", "produce", "jsonl", str(log), "--rate", "1000"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "produce",
+        "--source",
+        "jsonl",
+        str(log),
+        "--rate",
+        "1000",
+    ]
     running = subprocess.Popen(command, env=as_environment(settings))
     while not any(json.loads(f.read_text())["delivered"] for f in kept(settings)):
         with pytest.raises(subprocess.TimeoutExpired):
