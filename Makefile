@@ -16,7 +16,7 @@ PACKAGES := pipeline udfs schemas engines deploy
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup jar demo test check clean
+.PHONY: help setup jar demo test check bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,6 +36,10 @@ check: $(VENV) ## Check format, types, import directions; run the quick tests an
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not real" --doctest-modules $(PACKAGES) tests
+
+bench: setup ## Measure throughput and freshness on this machine (about three minutes)
+	$(BIN)/headrace bench throughput
+	$(BIN)/headrace bench freshness
 
 clean: ## Stop the local broker; remove its data and what builds and checks left
 	test ! -x $(BIN)/headrace || $(BIN)/headrace down

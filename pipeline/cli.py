@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 main = app
 command = partial(register, app)
+bench = typer.Typer(help="Measure the whole path on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+measurement = partial(register, bench)
 
 Kind = Annotated[
     str,
@@ -291,6 +294,35 @@ def demo(
     from pipeline.demo.run import demo
 
     return demo(call.settings, seconds, rate, call.console)
+
+
+@measurement
+def throughput(
+    call: Call,
+    events: Annotated[int, typer.Option(min=1000, help="Events in Kafka.")] = 300_000,
+) -> Result:
+    """Measure how many lists a second the job makes of events that lie ready.
+
+    Example: headrace bench throughput --events 300000 --json
+    """
+    from pipeline.bench import throughput
+
+    return throughput(call.settings, events, call.console)
+
+
+@measurement
+def freshness(
+    call: Call,
+    rate: Annotated[float, typer.Option(min=1.0, help="Events per second.")] = 1000.0,
+    seconds: Annotated[float, typer.Option(min=5.0, help="Length of the play.")] = 30.0,
+) -> Result:
+    """Measure the time from an event's due time to its list on the topic.
+
+    Example: headrace bench freshness --rate 1000 --json
+    """
+    from pipeline.bench import freshness
+
+    return freshness(call.settings, rate, seconds, call.console)
 
 
 def _ms(time: str | None) -> int | None:

@@ -122,6 +122,7 @@ def run(
     """
     started = time.monotonic()
     settings = with_epoch(settings)
+    check_security(settings)
     flink.jars()
     engine = check_engine(settings)
     kafka.check_topics(settings)
@@ -186,6 +187,17 @@ def jvm_gone(settings: Settings) -> FlinkError:
         received="no answer from it",
         fix=f"see the logs in {settings.run_dir / 'flink'}; was it killed for its memory?",
     )
+
+
+def check_security(settings: Settings) -> None:
+    """Refuse what the job cannot do yet, rather than talk to a secured broker in plaintext."""
+    if settings.kafka.security_protocol != "PLAINTEXT":
+        raise FlinkError(
+            "the job cannot talk to a secured broker yet",
+            expected="kafka.security_protocol = PLAINTEXT",
+            received=settings.kafka.security_protocol,
+            fix="run it against a plaintext listener; the other commands do take TLS and SASL",
+        )
 
 
 def with_epoch(settings: Settings) -> Settings:
