@@ -146,6 +146,14 @@ class Registry:
             )
         return max(bundles, key=lambda pair: self._folder(*pair).stat().st_mtime_ns)
 
+    def open_exactly(self, active: Active) -> Bundle:
+        """The bundle that was active when ``active`` was read, whatever is active now.
+
+        Raises:
+            EngineError, BundleRefused: it is gone, or was changed since.
+        """
+        return self._open(active.name, active.version, active.manifest_sha256)
+
     def active(self) -> Active:
         """Which bundle is active.
 

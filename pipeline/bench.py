@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -20,7 +19,7 @@ from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings
 from pipeline.delivery import Progress
-from pipeline.measure import Reader, machine, peak_memory
+from pipeline.measure import Reader, machine, now_ms, peak_memory
 from pipeline.scratch import running_broker, running_job, scratch_settings, started_job
 from pipeline.sender import Sender, pace
 from pipeline.sources.base import UserEvent
@@ -55,8 +54,8 @@ def throughput(
 
     Returns:
         ``lists_per_s``; ``first_list_s`` from the start of ``headrace run`` to the first list;
-        ``start_s``, ``state`` and ``restarts`` as ``headrace run`` tells them; ``peak_rss_mb`` as
-        ``peak_memory`` says; ``load``, ``machine``, ``engine``, ``job``: the circumstances.
+        ``start_s`` and ``restarts`` as it tells them; ``peak_rss_mb``, see ``peak_memory``; and
+        the circumstances.
 
     Raises:
         HeadraceError: a part did not start or failed, or lists are missing.
@@ -75,14 +74,12 @@ def throughput(
         made_ms = list_times_ms(settings)
     if len(made_ms) != events:
         raise FlinkError(
-            "there is not one list for every event",
-            expected=f"{events}",
-            received=f"{len(made_ms)}",
+            "not one list for each event", expected=str(events), received=str(len(made_ms))
         )
     return {
         "lists_per_s": round(middle_rate(made_ms)),
         "first_list_s": round((made_ms[0] - started_ms) / 1000, 1),
-        **{name: ended[name] for name in ("start_s", "state", "restarts")},
+        **{name: ended[name] for name in ("start_s", "restarts")},
         "peak_rss_mb": peak_rss_mb,
         "load": {"events": events, "users": USERS, "skew": skew},
         **circumstances(settings, engine),
@@ -94,8 +91,8 @@ def freshness(settings: Settings, rate: float, seconds: float, console: Console)
 
     Open loop: event n is due n / rate seconds after the first, however late the ones before it
     were, and bears that time, so waiting counts wherever it happens. Lists are decoded after the
-    run. Those of the first quarter are left out as warm-up; under ``emit = "latest"`` an event
-    outdated within its bundle has no list and no part in this.
+    run. The load begins when one event has had its list; the lists of its first quarter are left
+    out as warm-up. Under ``emit = "latest"`` an event outdated within its bundle has no list.
 
     Args:
         settings: job settings; ports and folders are the benchmark's own.
@@ -112,8 +109,10 @@ def freshness(settings: Settings, rate: float, seconds: float, console: Console)
     settings = scratch_settings(settings, "bench", {})
     with running_broker(settings, console):
         engine = train(settings)
-        events = list(shop_events(round(rate * seconds)))
+        first, *events = shop_events(1 + round(rate * seconds))
         with running_job(settings, console), Reader(settings) as reader:
+            send(settings, stamped([first], now_ms(), 0))
+            reader.wait_for_first()
             console.print(f"sending {rate:g} events/s for {seconds:g} s")
             start_ms = now_ms()
             send(settings, stamped(events, start_ms, 1000 / rate), rate)
@@ -125,10 +124,6 @@ def freshness(settings: Settings, rate: float, seconds: float, console: Console)
         "load": {"events": len(events), "users": USERS, "rate": rate, "seconds": seconds},
         **circumstances(settings, engine),
     }
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def train(settings: Settings) -> str:
@@ -196,7 +191,7 @@ def middle_rate(times_ms: list[int]) -> float:
     return (last - first) * 1000 / max(times_ms[last] - times_ms[first], 1)
 
 
-def percentiles(delays_ms: list[float]) -> dict[str, int]:
+def percentiles(delays_ms: list[int]) -> dict[str, int]:
     """p50, p90, p99 and max, in whole ms."""
     values = np.percentile(delays_ms, (50, 90, 99, 100)).round().astype(int).tolist()
     return dict(zip(("p50", "p90", "p99", "max"), values, strict=True))

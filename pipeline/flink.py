@@ -54,7 +54,8 @@ def configuration(settings: Settings, web_port: int) -> dict[str, str]:
         "parallelism.default": str(job.parallelism),
         "execution.buffer-timeout.interval": f"{job.buffer_timeout_ms} ms",
         "execution.checkpointing.interval": f"{job.checkpoint_interval_ms} ms",
-        "execution.checkpointing.mode": checkpointing_mode(job.delivery),
+        # State is exact in either mode; job.delivery is about what the sinks show.
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
         "execution.checkpointing.dir": (settings.run_dir / "checkpoints").resolve().as_uri(),
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": RESTARTS_IN_A_ROW,
@@ -64,15 +65,13 @@ def configuration(settings: Settings, web_port: int) -> dict[str, str]:
         "python.fn-execution.bundle.time": str(job.bundle_time_ms),
         "python.fn-execution.arrow.batch.size": str(job.bundle_size),
         "python.metric.enabled": str(job.python_metrics).lower(),
+        "jobmanager.bind-host": "127.0.0.1",
+        "taskmanager.bind-host": "127.0.0.1",
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",
         "rest.bind-port": str(web_port),
         "web.submit.enable": "false",
     }
-
-
-def checkpointing_mode(delivery: str) -> str:
-    return "EXACTLY_ONCE" if delivery == "exactly-once" else "AT_LEAST_ONCE"
 
 
 def table_environment(settings: Settings, web_port: int = 0) -> TableEnvironment:

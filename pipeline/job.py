@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engines.registry import Active
 from pipeline.config import Settings
 from pipeline.flink import create_table, literal
 from pipeline.sections import Section
@@ -86,26 +87,29 @@ SELECT CAST(NULL AS BYTES),
 FROM profiles"""
 
 
-def build(tables: TableEnvironment, settings: Settings, *, bounded: bool = False) -> StatementSet:
+def build(
+    tables: TableEnvironment, settings: Settings, engine: Active, *, bounded: bool = False
+) -> StatementSet:
     """Declare the whole job.
 
     Args:
         tables: a streaming table environment.
         settings: topics, limits and delivery guarantee.
+        engine: the one to rank with.
         bounded: read to the present end of the topics and finish.
     """
-    declare_functions(tables, settings)
+    declare_functions(tables, settings, engine)
     declare_topics(tables, settings, bounded)
     declare_flow(tables, settings)
     return statements(tables, settings)
 
 
-def declare_functions(tables: TableEnvironment, settings: Settings) -> None:
+def declare_functions(tables: TableEnvironment, settings: Settings, engine: Active) -> None:
     from udfs.rank import rank
 
     for name in ("DecodeEvent", "DecodeControl", "RollingProfile", "DeadLetter"):
         tables.execute_sql(f"CREATE TEMPORARY FUNCTION {name} AS 'io.headrace.{name}'")
-    tables.create_temporary_function("Rank_", rank(rank_settings(settings)))
+    tables.create_temporary_function("Rank_", rank(rank_settings(settings, engine)))
 
 
 def declare_topics(tables: TableEnvironment, settings: Settings, bounded: bool) -> None:
@@ -194,10 +198,12 @@ def connection(settings: Settings, topic: str) -> dict[str, object]:
     }
 
 
-def rank_settings(settings: Settings) -> RankSettings:
+def rank_settings(settings: Settings, engine: Active) -> RankSettings:
     return RankSettings(
         store=settings.engine.store.resolve(),
+        engine=engine,
         threads=settings.engine.threads,
         emit=settings.job.emit,
         job_epoch=settings.job.epoch,
+        metrics=settings.job.python_metrics,
     )

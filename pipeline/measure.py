@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import kafka
 from schemas import codec
+from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
     from pipeline.config import Settings
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 PROC = Path("/proc")
 SAMPLE_EVERY_S = 0.25
 SILENCE_S = 3.0
+FIRST_WITHIN_S = 60.0
+
+
+def now_ms() -> int:
+    """Since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 @contextmanager
@@ -101,7 +108,7 @@ class Reader(threading.Thread):
         super().__init__(name="reader", daemon=True)
         self._settings = settings
         self._closing = threading.Event()
-        self._read: list[tuple[float, bytes]] = []
+        self._read: list[tuple[int, bytes]] = []
 
     def __enter__(self) -> Reader:
         self.start()
@@ -122,8 +129,20 @@ class Reader(threading.Thread):
             # One by one: a batch would be held back until it is full, or its time is over.
             message = consumer.poll(0.1)
             if message is not None and not message.error():
-                self._read.append((time.time_ns() / 1e6, message.value()))
+                self._read.append((now_ms(), message.value()))
         consumer.close()
+
+    def wait_for_first(self) -> None:
+        """Return when a list has come.
+
+        Raises:
+            FlinkError: none has within ``FIRST_WITHIN_S``.
+        """
+        deadline = time.monotonic() + FIRST_WITHIN_S
+        while not self._read:
+            if time.monotonic() > deadline:
+                raise FlinkError("no list has come", expected=f"one within {FIRST_WITHIN_S:g} s")
+            time.sleep(SAMPLE_EVERY_S)
 
     def wait_for_silence(self) -> None:
         """Return when no list has come for ``SILENCE_S``."""
@@ -132,10 +151,17 @@ class Reader(threading.Thread):
             count = len(self._read)
             time.sleep(SILENCE_S)
 
-    def delays_ms(self, since_ms: float) -> list[float]:
-        """From event to list read, for lists of events at or after ``since_ms``."""
+    def delays_ms(self, since_ms: float) -> list[int]:
+        """From event to list read, for lists of events at or after ``since_ms``.
+
+        Raises:
+            FlinkError: there are none.
+        """
         decoded = (
             (read_ms, codec.decode("recommendation_list", value, canonical=False)["event_time"])
             for read_ms, value in self._read
         )
-        return [read_ms - due_ms for read_ms, due_ms in decoded if due_ms >= since_ms]
+        delays = [read_ms - due_ms for read_ms, due_ms in decoded if due_ms >= since_ms]
+        if not delays:
+            raise FlinkError("no list of the load has come", fix="a lower rate, or a longer load")
+        return delays

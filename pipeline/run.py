@@ -6,6 +6,7 @@ part in a process of its own. Ending this process, however it ends, ends all thr
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -16,11 +17,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from deploy.local.process import ProcessRecord
-from engines.registry import Registry
+from engines.registry import Active, Registry
 from pipeline import flink, kafka
 from pipeline.config import Settings, with_values
 from pipeline.job import build
@@ -32,7 +34,12 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 STATUS_FILE = "job.json"
+LOCK_FILE = "job.lock"
 ENDED = {"FINISHED", "FAILED"}
+ANY_ENGINE = Active(
+    name="any", version="any", manifest_sha256="0" * 64, engine_seq=1, activated_at=""
+)
+"""For the plan, which is the same whatever the engine."""
 
 
 class RunningJob:
@@ -60,7 +67,7 @@ class RunningJob:
         try:
             status = self._get()
             self.restarts = self._restarts()
-        except OSError:  # not up yet, or closed since
+        except (OSError, HTTPException, ValueError):  # not up yet, or closing
             return "STARTING"
         tasks = {vertex["status"] for vertex in status["vertices"]}
         if status["state"] == "RUNNING" and not tasks <= {"RUNNING", "FINISHED"}:
@@ -69,19 +76,14 @@ class RunningJob:
 
     def failure(self) -> str:
         """Why it failed: the innermost cause."""
-        causes = [
-            text.removeprefix("Caused by: ")
-            for text in str(self._end.exception()).splitlines()
-            if "Caused by: " in text
-        ]
-        return causes[-1][:500] if causes else ""
+        return innermost_cause(str(self._end.exception()))
 
     def cancel(self) -> None:
         self._client.cancel().result()
 
     def _restarts(self) -> int:
-        reply = self._get("/metrics?get=numRestarts")
-        return int(reply[0]["value"]) if reply else 0
+        """From the failures, known at once; Flink's metric of the same name is 10 s behind."""
+        return len(self._get("/exceptions")["exceptionHistory"]["entries"])
 
     def _get(self, path: str = "") -> Any:
         url = f"{self.url}/jobs/{self.job_id}{path}"
@@ -95,8 +97,9 @@ def plan(settings: Settings) -> dict[str, Any]:
     Returns:
         ``{"plan": text}``.
     """
-    tables = flink.table_environment(settings)
-    return {"plan": build(tables, settings).explain()}
+    with jvm_errors(settings):
+        tables = flink.table_environment(settings)
+        return {"plan": build(tables, settings, ANY_ENGINE).explain()}
 
 
 def run(
@@ -127,20 +130,14 @@ def run(
     engine = check_engine(settings)
     kafka.check_topics(settings)
     kafka.check_transactions(settings)
-    with status_file(settings) as announce, stopping_on_signals() as stop:
-        running = submit(settings, bounded)
-        start_s: float | None = None
-        try:
-            wait_for(running, {"RUNNING", *ENDED}, stop)
-            start_s = round(time.monotonic() - started, 1)
-            announce(running, start_s)
-            console.print(f"job {running.job_id} runs with {engine} after {start_s} s")
-            console.print(f"Flink's page: {running.url}", soft_wrap=True)
-            state = finish(running, settings, stop, seconds)
-        except jvm_errors() as error:
-            if not stop.asked:
-                raise jvm_gone(settings) from error
-            state = "CANCELED"  # the signal went to the JVM too, and it was quicker
+    with one_job(settings) as announce, stopping_on_signals() as stop, jvm_errors(settings):
+        running = submit(settings, engine, bounded)
+        wait_for(running, {"RUNNING", *ENDED}, stop)
+        start_s = round(time.monotonic() - started, 1)
+        announce(running, start_s)
+        console.print(f"job {running.job_id} runs with {engine.label} after {start_s} s")
+        console.print(f"Flink's page: {running.url}", soft_wrap=True)
+        state = finish(running, settings, stop, seconds)
         return {
             "job_id": running.job_id,
             "state": state,
@@ -150,43 +147,71 @@ def run(
         }
 
 
-def submit(settings: Settings, bounded: bool) -> RunningJob:
+def submit(settings: Settings, engine: Active, bounded: bool) -> RunningJob:
     [web_port] = free_ports(1)
     tables = flink.table_environment(settings, web_port)
-    client = build(tables, settings, bounded=bounded).execute().get_job_client()
+    client = build(tables, settings, engine, bounded=bounded).execute().get_job_client()
     return RunningJob(client, web_port)
 
 
 def finish(job: RunningJob, settings: Settings, stop: Stop, seconds: float | None) -> str:
     """Wait for the end of the job, or end it; its last state."""
     deadline = None if seconds is None else time.monotonic() + seconds
-    state = wait_for(job, ENDED, stop, deadline)
+    try:
+        state = wait_for(job, ENDED, stop, deadline)
+        if state not in ENDED:
+            job.cancel()
+            state = "CANCELED"
+    except jvm_gone():
+        if not stop.asked:
+            raise
+        state = "CANCELED"  # the signal went to the JVM too, and it was quicker
     if state == "FAILED":
         raise FlinkError(
             "the job failed",
+            expected="a job that runs until it is stopped",
             received=job.failure(),
             fix=f"see the logs in {settings.run_dir / 'flink'}",
         )
-    if state not in ENDED:
-        job.cancel()
-        return "CANCELED"
     return state
 
 
-def jvm_errors() -> tuple[type[Exception], ...]:
+def jvm_gone() -> tuple[type[Exception], ...]:
     """What a call into a JVM that is gone raises."""
-    from py4j.protocol import Py4JError
+    from py4j.protocol import Py4JNetworkError
 
-    return Py4JError, ConnectionError
+    return Py4JNetworkError, ConnectionError
 
 
-def jvm_gone(settings: Settings) -> FlinkError:
-    return FlinkError(
-        "Flink's JVM is gone",
-        expected="a JVM that lives as long as the job",
-        received="no answer from it",
-        fix=f"see the logs in {settings.run_dir / 'flink'}; was it killed for its memory?",
-    )
+@contextmanager
+def jvm_errors(settings: Settings) -> Iterator[None]:
+    """Errors of the JVM, and its death, in our words."""
+    from py4j.protocol import Py4JJavaError
+
+    logs = f"see the logs in {settings.run_dir / 'flink'}"
+    try:
+        yield
+    except Py4JJavaError as error:
+        raise FlinkError(
+            "Flink refused the job",
+            expected="a job that Flink can plan and run",
+            received=innermost_cause(str(error)),
+            fix=logs,
+        ) from error
+    except jvm_gone() as error:
+        raise FlinkError(
+            "Flink's JVM is gone",
+            expected="a JVM that lives as long as the job",
+            received="no answer from it",
+            fix=f"{logs}; was it killed for its memory?",
+        ) from error
+
+
+def innermost_cause(trace: str) -> str:
+    """The last "Caused by" of a Java stack trace, or its first line."""
+    lines = [line.strip() for line in trace.splitlines() if line.strip()]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return [*lines[:1], *causes][-1][:500] if lines else ""
 
 
 def check_security(settings: Settings) -> None:
@@ -207,10 +232,9 @@ def with_epoch(settings: Settings) -> Settings:
     return with_values(settings, {"job.epoch": time.time_ns() // 1_000_000})
 
 
-def check_engine(settings: Settings) -> str:
-    """Verify the active engine before a JVM is started for it; its name@version."""
-    bundle, _ = Registry(settings.engine.store).open_active()
-    return bundle.label
+def check_engine(settings: Settings) -> Active:
+    """Verify the active engine before a JVM is started for it; returns which it is."""
+    return Registry(settings.engine.store).open_active()[1]
 
 
 def free_ports(count: int) -> list[int]:
@@ -244,6 +268,7 @@ def stopping_on_signals() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        logging.disable(logging.NOTSET)
 
 
 def wait_for(job: RunningJob, states: set[str], stop: Stop, deadline: float | None = None) -> str:
@@ -257,19 +282,13 @@ def wait_for(job: RunningJob, states: set[str], stop: Stop, deadline: float | No
 
 
 @contextmanager
-def status_file(settings: Settings) -> Iterator[Callable[[RunningJob, float], None]]:
+def one_job(settings: Settings) -> Iterator[Callable[[RunningJob, float], None]]:
     """``run_dir/job.json`` while the job runs, for other commands to find it.
 
     Raises:
-        FlinkError: a job with this run folder is running already.
+        FlinkError: a job with this run folder is running or starting.
     """
-    if status := job_status(settings):
-        raise FlinkError(
-            "a job runs already",
-            expected="one job per run folder",
-            received=f"process {status['pid']}, {status['url']}",
-            fix="stop it, or set run_dir to another folder",
-        )
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
     path = settings.run_dir / STATUS_FILE
 
     def announce(job: RunningJob, start_s: float) -> None:
@@ -278,10 +297,21 @@ def status_file(settings: Settings) -> Iterator[Callable[[RunningJob, float], No
         partial.write_text(json.dumps(asdict(ProcessRecord.of(os.getpid())) | status))
         partial.replace(path)
 
-    try:
-        yield announce
-    finally:
-        path.unlink(missing_ok=True)
+    with (settings.run_dir / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            status = job_status(settings)
+            raise FlinkError(
+                "a job runs already",
+                expected="one job per run folder",
+                received=f"process {status['pid']}, {status['url']}" if status else "one starting",
+                fix="stop it, or set run_dir to another folder",
+            ) from error
+        try:
+            yield announce
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def job_status(settings: Settings) -> dict[str, Any] | None:

@@ -1,24 +1,31 @@
-"""RecommendationList → Avro bytes, fast.
+"""RecommendationList → Avro bytes, a whole batch at a time.
 
-A general encoder costs 12 µs a list; most of a list never changes while an engine is active, so the
-engine's part is encoded once, each item and reason once, and a list is one ``bytes.join``. A test
-holds the result against fastavro byte for byte.
+A general encoder costs 12 µs a list. Here a batch is one matrix of bytes: every field in cells as
+wide as the longest value, and a mask that drops the padding. The engine's part is encoded once,
+each item and reason once. A test holds the result against fastavro byte for byte.
+
+    the same for all │ u s e r - 7 . . │ 82 01 .. .. │ … │ item . . │ score │ reason . │ … k times
+                       string, padded    long, padded
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from engines.backends.base import RankedBatch
 from schemas import codec
 
 DIGEST = slice(24, 40)
 """Where ``schemas.profile`` keeps ``events_digest``."""
+SEVENS = np.arange(0, 70, 7, dtype=np.uint64)
+"""How far to shift for each of the ten bytes that a long may take."""
 CAUSES = {"event": 1, "rerank": 2}
 
 
@@ -56,21 +63,83 @@ class EngineStamp:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Byte strings of different lengths, padded to one width.
+
+    Attributes:
+        raw: uint8 ``[..., w]``.
+        used: bool ``[..., w]``, False at padding.
+    """
+
+    raw: NDArray[np.uint8]
+    used: NDArray[np.bool_]
+
+    @classmethod
+    def beside(cls, *columns: Cells) -> Cells:
+        """Each string of the first followed by that of the second, and so on."""
+        raw = np.concatenate([cells.raw for cells in columns], axis=-1)
+        return cls(raw, np.concatenate([cells.used for cells in columns], axis=-1))
+
+    def __getitem__(self, at: NDArray[np.int64]) -> Cells:
+        return Cells(self.raw[at], self.used[at])
+
+    def where(self, wanted: NDArray[np.bool_]) -> Cells:
+        """Empty strings where not ``wanted`` ``[...]``."""
+        return Cells(self.raw, self.used & wanted[..., None])
+
+    def joined(self) -> Cells:
+        """``[n, k]`` strings as ``[n]``: those of a row one after the other."""
+        return Cells(self.raw.reshape(len(self.raw), -1), self.used.reshape(len(self.used), -1))
+
+    def strings(self, prefix: bytes = b"") -> list[bytes]:
+        """``[n]`` strings without their padding, behind a prefix."""
+        flat = self.raw[self.used].tobytes()
+        ends = self.used.sum(axis=1).cumsum().tolist()
+        return [prefix + flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def fixed(raw: NDArray[np.uint8]) -> Cells:
+    """Strings that all have the width of ``raw`` ``[..., w]``."""
+    return Cells(raw, np.ones(raw.shape, bool))
+
+
+def longs(values: NDArray[np.int64]) -> Cells:
+    """Avro ``int`` and ``long``: zigzag, then seven bits a byte, low bits first.
+
+    Args:
+        values: ``[...]``.
+    """
+    zigzag = ((values << 1) ^ (values >> 63)).astype(np.uint64)
+    rest = zigzag[..., None] >> SEVENS
+    used = rest != 0
+    used[..., 0] = True
+    raw = (rest & np.uint64(0x7F)).astype(np.uint8)
+    raw[..., :-1] |= np.where(used[..., 1:], np.uint8(0x80), np.uint8(0))
+    return Cells(raw, used)
+
+
+def texts(values: Sequence[str]) -> Cells:
+    """Avro ``string``: length in bytes, then UTF-8.
+
+    Args:
+        values: ``[n]``.
+    """
+    encoded = [value.encode() for value in values]
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    # NumPy drops zeros at the end of a string; as padding they are there again.
+    raw = np.array(encoded, np.bytes_).view(np.uint8).reshape(len(encoded), -1)
+    return Cells.beside(longs(lengths), Cells(raw, np.arange(raw.shape[1]) < lengths[:, None]))
+
+
 def long(value: int) -> bytes:
-    """Avro ``int`` and ``long``: zigzag, then seven bits a byte, low bits first."""
-    rest = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append((rest & 0x7F) | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
+    """One Avro ``long``."""
+    return longs(np.array([value])).strings()[0]
 
 
 def text(value: str) -> bytes:
-    """Avro ``string``: length in bytes, then UTF-8."""
-    raw = value.encode()
-    return long(len(raw)) + raw
+    """One Avro ``string``."""
+    return texts([value]).strings()[0]
 
 
 def profile_hash(packed: bytes) -> bytes:
@@ -91,82 +160,49 @@ class ListEncoder:
         self, stamp: EngineStamp, item_ids: Sequence[str], channels: Sequence[str]
     ) -> None:
         self._prefix = stamp.encode()
-        self._items = [text(item) for item in item_ids]
-        self._channels = [text(channel) for channel in channels]
+        self._items = texts(item_ids)
+        self._channels = texts(channels)
 
     def encode(
-        self,
-        user_id: str,
-        packed: bytes,
-        user_epoch: int,
-        version: int,
-        cause: str,
-        partition: int,
-        offset: int,
-        event_time: int,
-        ranked: bytes,
-        generated_at: int | None = None,
-    ) -> bytes:
-        """One list as single-object Avro.
+        self, columns: Mapping[str, Any], ranked: RankedBatch, generated_at: int | None = None
+    ) -> list[bytes]:
+        """Lists as single-object Avro.
 
         Args:
-            user_id: whose list it is.
-            packed: the profile, ``PROFILE_BYTES`` bytes.
-            user_epoch, version: of that profile.
-            cause: ``event`` or ``rerank``.
-            partition, offset: of the record that asked for it.
-            event_time: of that record, ms since 1970.
-            ranked: items as ``items`` returns them.
+            columns: by name, each ``[n]``: ``user_id``; ``profile``, packed; ``user_epoch`` and
+                ``version`` of that profile; ``cause``, event or rerank; ``source_partition``,
+                ``source_offset`` and ``event_time`` of the record that asked for the list.
+            ranked: the engine's answer to the ``n`` profiles.
             generated_at: ms since 1970; now if None.
         """
-        if generated_at is None:
-            generated_at = time.time_ns() // 1_000_000
-        return b"".join(
-            (
-                self._prefix,
-                text(user_id),
-                long(user_epoch),
-                long(version),
-                long(CAUSES[cause]),
-                long(partition),
-                long(offset),
-                long(event_time),
-                long(generated_at),
-                packed[DIGEST],
-                profile_hash(packed),
-                ranked,
-            )
+        numbers = np.empty((len(ranked.items), 7), np.int64)
+        numbers[:, 0] = columns["user_epoch"]
+        numbers[:, 1] = columns["version"]
+        numbers[:, 2] = [CAUSES[cause] for cause in columns["cause"]]
+        numbers[:, 3] = columns["source_partition"]
+        numbers[:, 4] = columns["source_offset"]
+        numbers[:, 5] = columns["event_time"]
+        numbers[:, 6] = time.time_ns() // 1_000_000 if generated_at is None else generated_at
+        return Cells.beside(
+            texts(columns["user_id"]),
+            longs(numbers).joined(),
+            fixed(digests(columns["profile"])),
+            self._listed(ranked),
+        ).strings(self._prefix)
+
+    def _listed(self, ranked: RankedBatch) -> Cells:
+        """The ``items`` field: an array of one block, then an empty one; only that for no items."""
+        there = np.isfinite(ranked.scores)
+        count = there.sum(axis=1)
+        scores = ranked.scores.astype("<f4").view(np.uint8).reshape(*there.shape, 4)
+        items = Cells.beside(
+            self._items[ranked.items], fixed(scores), self._channels[ranked.channels]
         )
+        end = fixed(np.zeros((len(count), 1), np.uint8)).where(count > 0)
+        return Cells.beside(longs(count), items.where(there).joined(), end)
 
-    def items(
-        self, items: NDArray[np.int64], scores: NDArray[np.float32], channels: NDArray[np.int64]
-    ) -> list[bytes]:
-        """The ``items`` field of n lists.
 
-        Args:
-            items: ``[n, k]`` catalogue indices, best first.
-            scores: ``[n, k]``; minus infinity says that there are no more items.
-            channels: ``[n, k]`` index of the recall channel.
-        """
-        lengths = np.isfinite(scores).sum(axis=1).tolist()
-        raw_scores = scores.astype("<f4").tobytes()
-        width = scores.shape[1] * 4
-        return [
-            self._list(row[:length], raw_scores[at * width :], reasons)
-            for at, (row, reasons, length) in enumerate(
-                zip(items.tolist(), channels.tolist(), lengths, strict=True)
-            )
-        ]
-
-    def _list(self, items: list[int], raw_scores: bytes, channels: list[int]) -> bytes:
-        if not items:
-            return b"\0"
-        parts = [long(len(items))]
-        for place, item in enumerate(items):
-            parts += (
-                self._items[item],
-                raw_scores[place * 4 : place * 4 + 4],
-                self._channels[channels[place]],
-            )
-        parts.append(b"\0")
-        return b"".join(parts)
+def digests(profiles: Sequence[bytes]) -> NDArray[np.uint8]:
+    """``events_digest`` and ``profile_hash`` of packed profiles, uint8 ``[n, 32]``."""
+    joined = b"".join(packed[DIGEST] + profile_hash(packed) for packed in profiles)
+    return np.frombuffer(joined, np.uint8).reshape(len(profiles), 32)

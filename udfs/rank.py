@@ -8,13 +8,16 @@ or failed row must never become a null value, which Kafka reads as a tombstone.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pyflink.table import DataTypes
 from pyflink.table.udf import FunctionContext, ScalarFunction, udf
 
 from udfs.ranker import COLUMNS, RankSettings, answer, ranker
+
+if TYPE_CHECKING:
+    from pyflink.metrics import MetricGroup
 
 RESULT_TYPE = DataTypes.ROW(
     [
@@ -33,29 +36,55 @@ class Rank(ScalarFunction):  # type: ignore[misc]
 
     def open(self, function_context: FunctionContext) -> None:
         self._ranker = ranker(self._settings)
-        group = function_context.get_metric_group()
-        self._lists = group.counter("lists")
-        self._superseded = group.counter("superseded")
-        self._failed = group.counter("failed")
-        self._batch_size = group.distribution("batch_size")
-        self._inference_ms = group.distribution("inference_ms")
-        self._freshness_ms = group.distribution("freshness_ms")
-        group.gauge("engine_seq", lambda: self._ranker.seq)
+        # Without metrics Flink gives no metric group, and asking for it is an error.
+        self._metrics = (
+            RankMetrics(function_context.get_metric_group(), self._ranker.seq)
+            if self._settings.metrics
+            else None
+        )
 
     def eval(self, *columns: pd.Series[Any]) -> pd.DataFrame:
         rows = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
         started = time.perf_counter()
         answers = answer(rows, self._ranker.rank, self._settings.emit)
-        self._measure(rows, answers.actions, time.perf_counter() - started)
+        if self._metrics:
+            self._metrics.update(rows, answers.actions, time.perf_counter() - started)
         return answers.frame()
 
-    def _measure(self, rows: pd.DataFrame, actions: list[str], seconds: float) -> None:
-        self._lists.inc(actions.count("list"))
-        self._superseded.inc(actions.count("superseded"))
-        self._failed.inc(actions.count("failed"))
+
+class RankMetrics:
+    """What Flink shows of the operator.
+
+    Attributes:
+        lists, superseded, failed: counters of rows by their answer.
+        batch_size: rows of a batch.
+        rank_ms: time to answer a batch: features, engine and encoding.
+        freshness_ms: age of the oldest event that got a list in the batch.
+        engine_seq: activation counter of the engine.
+    """
+
+    def __init__(self, group: MetricGroup, engine_seq: int) -> None:
+        self._answers = {name: group.counter(name) for name in ("superseded", "failed")}
+        self._answers["list"] = group.counter("lists")
+        self._batch_size = group.distribution("batch_size")
+        self._rank_ms = group.distribution("rank_ms")
+        self._freshness_ms = group.distribution("freshness_ms")
+        group.gauge("engine_seq", lambda: engine_seq)
+
+    def update(self, rows: pd.DataFrame, actions: list[str], seconds: float) -> None:
+        for action, counter in self._answers.items():
+            counter.inc(actions.count(action))
         self._batch_size.update(len(rows))
-        self._inference_ms.update(round(seconds * 1000))
-        self._freshness_ms.update(time.time_ns() // 1_000_000 - int(rows["event_time"].iloc[-1]))
+        self._rank_ms.update(round(seconds * 1000))
+        fresh = [
+            event_time
+            for event_time, cause, action in zip(
+                rows["event_time"].tolist(), rows["cause"].tolist(), actions, strict=True
+            )
+            if action == "list" and cause == "event"
+        ]
+        if fresh:
+            self._freshness_ms.update(time.time_ns() // 1_000_000 - min(fresh))
 
 
 def rank(settings: RankSettings) -> Any:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from engines.backends.onnx import OnnxBackend
 from engines.features import features
-from engines.registry import Registry
+from engines.registry import Active, Registry
 from schemas.profile import PROFILE_DTYPE
 from udfs.encode import EngineStamp, ListEncoder
 
@@ -49,23 +49,28 @@ class RankSettings:
 
     Attributes:
         store: registry folder of the engine bundles.
+        engine: the one that was active when the job was submitted; another activation must not
+            reach a part of the workers only, so the job stays with it.
         threads: threads of one engine call.
         emit: ``latest`` ranks the newest profile of each user in a batch, ``every`` each one.
         job_epoch: stamped on every list.
+        metrics: whether Flink collects metrics of Python functions.
     """
 
     store: Path
+    engine: Active
     threads: int
     emit: str
     job_epoch: int
+    metrics: bool
 
 
 class Ranker:
     """An open engine and the encoder for its lists."""
 
     def __init__(self, settings: RankSettings) -> None:
-        bundle, active = Registry(settings.store).open_active()
-        self.seq = active.engine_seq
+        bundle = Registry(settings.store).open_exactly(settings.engine)
+        self.seq = settings.engine.engine_seq
         self.catalogue = bundle.catalogue
         self.backend = OnnxBackend(bundle, threads=settings.threads)
         self.backend.activate()
@@ -73,7 +78,7 @@ class Ranker:
         stamp = EngineStamp(
             engine=bundle.label,
             digest=bundle.digest,
-            seq=active.engine_seq,
+            seq=self.seq,
             runtime=self.backend.runtime_digest,
             job_epoch=settings.job_epoch,
         )
@@ -98,22 +103,9 @@ class Ranker:
         if len(profiles) != len(rows):
             raise ValueError(f"{len(rows)} rows hold {len(profiles)} profiles")
         ranked = self.backend.run(features(profiles, self.catalogue))
-        encoded = self.encoder.items(ranked.items, ranked.scores, ranked.channels)
-        return [
-            self.encoder.encode(*row)
-            for row in zip(
-                rows["user_id"],
-                rows["profile"],
-                profiles["user_epoch"].tolist(),
-                profiles["version"].tolist(),
-                rows["cause"],
-                rows["source_partition"].tolist(),
-                rows["source_offset"].tolist(),
-                rows["event_time"].tolist(),
-                encoded,
-                strict=True,
-            )
-        ]
+        columns = {name: rows[name].to_numpy() for name in COLUMNS}
+        columns |= {name: profiles[name] for name in ("user_epoch", "version")}
+        return self.encoder.encode(columns, ranked)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,12 @@ from typer.testing import CliRunner
 from pipeline import kafka
 from pipeline.cli import app
 
-COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+_TOP = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = [
+    words
+    for name, command in sorted(_TOP.items())
+    for words in ([f"{name} {sub}" for sub in getattr(command, "commands", [])] or [name])
+]
 SHARED = ("--config", "--set", "--json", "--help")
 
 
@@ -24,7 +29,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_example_and_the_shared_options(name: str) -> None:
-    told = CliRunner().invoke(app, [name, "--help"]).stdout
+    told = CliRunner().invoke(app, [*name.split(), "--help"]).stdout
     assert f"Example: headrace {name}" in told
     assert all(option in told for option in SHARED)
 

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from pipeline.config import Settings, load_settings
-from pipeline.flink import checkpointing_mode, create_table, literal
+from pipeline.flink import create_table, literal
 from pipeline.job import sink_options, source_options
 
 NODE = re.compile(r"^[ :|+-]*([A-Z]\w+)\((.*)", re.MULTILINE)
@@ -116,7 +116,6 @@ def test_delivery_is_at_least_once_without_transactions() -> None:
     assert options["sink.delivery-guarantee"] == "at-least-once"
     assert options["properties.acks"] == "all"
     assert not [name for name in options if "transaction" in name]
-    assert checkpointing_mode("at-least-once") == "AT_LEAST_ONCE"
 
 
 def test_exactly_once_has_a_prefix_for_each_sink_and_the_timeout_as_set() -> None:
@@ -128,7 +127,6 @@ def test_exactly_once_has_a_prefix_for_each_sink_and_the_timeout_as_set() -> Non
     assert lists["properties.transaction.timeout.ms"] == 800_000
     assert lists["sink.transactional-id-prefix"] == "shop-recommendations"
     assert dead["sink.transactional-id-prefix"] != lists["sink.transactional-id-prefix"]
-    assert checkpointing_mode("exactly-once") == "EXACTLY_ONCE"
 
 
 @pytest.mark.parametrize(("bounded", "mode"), [(True, "latest-offset"), (False, "unbounded")])

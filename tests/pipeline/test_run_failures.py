@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -172,11 +173,12 @@ class TestBroker:
         own = asdict(ProcessRecord.of(os.getpid()))
         file = settings.run_dir / "job.json"
         file.write_text(json.dumps(own | status))
-        told = refusal(settings, 8)
+        with (settings.run_dir / "job.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            told = refusal(settings, 8)
         assert "a job runs already" in told
         assert str(os.getpid()) in told
         assert file.exists()  # it belongs to the other one
-        file.write_text(json.dumps(own | status | {"born": "long ago"}))
         monkeypatch.setenv("PATH", str(tmp_path))
         assert "Java was not found" in refusal(settings, 8)  # a stale file stops nobody
 

@@ -10,6 +10,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines.backends.base import RankedBatch
 from schemas import codec
 from schemas.profile import PROFILE_BYTES
 from udfs.encode import DIGEST, EngineStamp, ListEncoder, long, profile_hash
@@ -22,6 +23,16 @@ PROFILES = st.binary(min_size=1, max_size=64).map(
 )
 CHANNELS = ("cooccurrence", "popularity", "ähnlich")
 K = 5
+NEIGHBOUR: dict[str, Any] = {
+    "user_id": "a neighbour with a longer name than most, and other numbers",
+    "profile": b"\7" * PROFILE_BYTES,
+    "user_epoch": 2**40,
+    "version": 1,
+    "cause": "rerank",
+    "source_partition": 2,
+    "source_offset": 2**50,
+    "event_time": -1,
+}
 
 
 @st.composite
@@ -44,13 +55,13 @@ def lists(draw: st.DrawFn) -> dict[str, Any]:
         ),
         "catalogue": catalogue,
         "ranked": draw(st.lists(ranked, max_size=K)),
-        "packed": draw(PROFILES),
+        "profile": draw(PROFILES),
         "user_id": draw(IDS),
         "user_epoch": draw(LONGS),
         "version": draw(LONGS),
         "cause": draw(st.sampled_from(["event", "rerank"])),
-        "partition": draw(INTS),
-        "offset": draw(LONGS),
+        "source_partition": draw(INTS),
+        "source_offset": draw(LONGS),
         "event_time": draw(LONGS),
         "generated_at": draw(LONGS),
     }
@@ -58,22 +69,22 @@ def lists(draw: st.DrawFn) -> dict[str, Any]:
 
 def fast(one: dict[str, Any], neighbours: int = 0) -> bytes:
     """By ``ListEncoder``; the list is the last of a batch, after ``neighbours`` full ones."""
-    one = dict(one)
-    encoder = ListEncoder(one.pop("stamp"), one.pop("catalogue"), CHANNELS)
-    ranked = one.pop("ranked")
+    encoder = ListEncoder(one["stamp"], one["catalogue"], CHANNELS)
     items = np.zeros((neighbours + 1, K), np.int64)
     scores = np.ones((neighbours + 1, K), np.float32)
     channels = np.zeros((neighbours + 1, K), np.int64)
     scores[-1] = -np.inf
-    for place, row in enumerate(ranked):
+    for place, row in enumerate(one["ranked"]):
         items[-1, place], scores[-1, place], channels[-1, place] = row
-    return encoder.encode(**one, ranked=encoder.items(items, scores, channels)[-1])
+    columns = {name: [value] * neighbours + [one[name]] for name, value in NEIGHBOUR.items()}
+    ranked = RankedBatch(items, scores, channels)
+    return encoder.encode(columns, ranked, one.get("generated_at"))[-1]
 
 
 def slow(one: dict[str, Any]) -> bytes:
     """By the general encoder."""
     stamp = one["stamp"]
-    same = ("user_id", "user_epoch", "version", "cause", "event_time", "generated_at")
+    same = (*NEIGHBOUR.keys() - {"profile"}, "generated_at")
     return codec.encode(
         "recommendation_list",
         {name: one[name] for name in same}
@@ -84,10 +95,8 @@ def slow(one: dict[str, Any]) -> bytes:
             "runtime": stamp.runtime,
             "job_epoch": stamp.job_epoch,
             "degrade_level": stamp.degrade_level,
-            "source_partition": one["partition"],
-            "source_offset": one["offset"],
-            "events_digest": one["packed"][24:40],
-            "profile_hash": xxhash.xxh3_128_intdigest(one["packed"]).to_bytes(16, "little"),
+            "events_digest": one["profile"][24:40],
+            "profile_hash": xxhash.xxh3_128_intdigest(one["profile"]).to_bytes(16, "little"),
             "items": [
                 {
                     "item_id": one["catalogue"][item],
@@ -104,13 +113,13 @@ EXAMPLE: dict[str, Any] = {
     "stamp": EngineStamp("shop@3", b"\1" * 32, 7, b"\2" * 8, 1_700_000_000_000),
     "catalogue": ["", "lamp", "étagère", "漢字", "kettle"],
     "ranked": [(2, 0.75, 0), (3, 0.5, 0), (1, -0.25, 1)],
-    "packed": bytes(range(256)) * 9 + bytes(PROFILE_BYTES - 2304),
+    "profile": bytes(range(256)) * 9 + bytes(PROFILE_BYTES - 2304),
     "user_id": "usér-1",
     "user_epoch": 1,
     "version": 300,
     "cause": "event",
-    "partition": 3,
-    "offset": 123_456_789,
+    "source_partition": 3,
+    "source_offset": 123_456_789,
     "event_time": 1_700_000_000_123,
     "generated_at": 1_700_000_000_150,
 }
@@ -145,7 +154,7 @@ def test_a_list_shorter_than_k_ends_where_the_scores_do(count: int) -> None:
         {"ranked": EXAMPLE["ranked"][::-1]},
         {"version": 301},
         {"cause": "rerank"},
-        {"packed": EXAMPLE["packed"][:-1] + b"\1"},
+        {"profile": EXAMPLE["profile"][:-1] + b"\1"},
     ],
 )
 def test_negative_control_one_change_changes_the_bytes(change: dict[str, Any]) -> None:
@@ -182,7 +191,7 @@ def test_zigzag_vectors(number: int, encoded: str) -> None:
 
 
 def test_the_digest_and_the_hash_are_those_of_the_profile() -> None:
-    packed = EXAMPLE["packed"]
+    packed = EXAMPLE["profile"]
     record = codec.decode("recommendation_list", fast(EXAMPLE))
     assert record["events_digest"] == packed[DIGEST] == packed[24:40]
     assert record["profile_hash"] == profile_hash(packed)

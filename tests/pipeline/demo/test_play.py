@@ -14,7 +14,7 @@ from pipeline.demo.play import (
     LATE_BY_MS,
     Record,
     busiest_user,
-    forget_orders,
+    farewell,
     play,
     quiet_users,
     spoilt,
@@ -104,12 +104,16 @@ def at_start(event: UserEvent) -> dict[str, object]:
     return event.as_record() | {"event_time": START_MS}
 
 
-def test_orders_to_forget_are_control_records_of_their_users() -> None:
-    one, other = forget_orders(["ann", "bob"], SETTINGS.kafka, START_MS, 4.0)
-    order = codec.decode("control", one.value)
-    assert (one.topic, one.due_s, one.key) == (SETTINGS.kafka.control_topic, 4.0, b"ann")
-    assert (order["user_id"], order["action"], order["as_of"]) == ("ann", "forget", START_MS)
-    assert codec.decode("control", other.value)["control_id"] != order["control_id"]
+def test_a_farewell_is_an_order_and_an_event_that_comes_too_late() -> None:
+    order, straggler = farewell("ann", SETTINGS.kafka, START_MS, 4.0)
+    assert (order.topic, order.due_s, order.key) == (SETTINGS.kafka.control_topic, 4.0, b"ann")
+    told = codec.decode("control", order.value)
+    assert (told["user_id"], told["action"], told["as_of"]) == ("ann", "forget", START_MS)
+    assert (straggler.topic, straggler.key) == (SETTINGS.kafka.events_topic, b"ann")
+    assert straggler.due_s > order.due_s
+    event = codec.decode("user_event", straggler.value)
+    assert event["user_id"] == "ann"
+    assert event["event_time"] <= told["as_of"]
 
 
 def test_who_is_followed_is_never_forgotten() -> None:

@@ -1,0 +1,183 @@
+"""`headrace run` over a small hostile log, with either guarantee of delivery."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from engines.registry import Registry
+from pipeline import kafka
+from pipeline.config import Settings, as_environment, with_values
+from pipeline.scratch import running_job
+from pipeline.sources.synthetic import Shop
+from schemas import codec
+from tests.engines.examples import events, fit
+from tests.integration import scenario
+from tests.integration.conftest import PATIENCE_S, START_MS, read_lists, send
+from tests.integration.reference import Place, Record, Reference, State
+
+pytestmark = pytest.mark.real
+
+EVENTS = 3000
+
+
+@dataclass
+class Ran:
+    """A bounded run and what came of it.
+
+    Attributes:
+        told: the JSON object that `headrace run` ended with.
+        sent: the input records.
+        lists: those that a read_committed consumer sees, by partition and in order.
+        end_offset: sum of the end offsets of the recommendations topic.
+    """
+
+    settings: Settings
+    told: dict[str, Any]
+    sent: list[Record]
+    lists: list[dict[str, Any]]
+    end_offset: int
+
+
+@pytest.fixture(params=["at-least-once", "exactly-once"])
+def job_settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Settings with either guarantee, and an active engine."""
+    registry = Registry(settings.engine.store)
+    registry.add(fit(events("abcd", "abd")).draft(batch=64, k=3), "tiny")
+    registry.activate("tiny")
+    values = {
+        "job.emit": "every",
+        "job.delivery": request.param,
+        "job.checkpoint_interval_ms": 500,
+    }
+    return with_values(settings, values)
+
+
+@pytest.fixture
+def log() -> list[scenario.Sent]:
+    return list(scenario.hostile_log(Shop(seed=4, users=80), START_MS, EVENTS))
+
+
+@pytest.fixture
+def ran(job_settings: Settings, log: list[scenario.Sent]) -> Ran:
+    settings = job_settings
+    sent = send(settings, settings.kafka.events_topic, log)
+    told = run_bounded(settings)
+    topic = settings.kafka.recommendations_topic
+    lists = [decoded(value) for _, value, _ in read_lists(settings) if value is not None]
+    return Ran(settings, told, sent, lists, kafka.end_offset(settings.kafka, topic))
+
+
+def run_bounded(settings: Settings) -> dict[str, Any]:
+    """Run the job to the end of its topics; what it tells at the end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "run", "--bounded", "--json"],
+        env=os.environ | as_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def decoded(value: bytes) -> dict[str, Any]:
+    return codec.decode("recommendation_list", value, canonical=False)
+
+
+def expected_states(settings: Settings, sent: list[Record]) -> dict[Place, State]:
+    reference = Reference(settings)
+    reference.take(sent)
+    return reference.states
+
+
+def states_in(lists: list[dict[str, Any]]) -> dict[Place, State]:
+    return {place_of(one): State(*(one[name] for name in State._fields)) for one in lists}
+
+
+def place_of(one: dict[str, Any]) -> Place:
+    return Place("events", one["source_partition"], one["source_offset"])
+
+
+def test_every_applied_event_but_an_impression_has_one_list(ran: Ran) -> None:
+    assert (ran.told["state"], ran.told["restarts"]) == ("FINISHED", 0)
+    states = states_in(ran.lists)
+    assert EVENTS / 2 < len(states) < EVENTS
+    assert states == expected_states(ran.settings, ran.sent)
+    assert len(ran.lists) == len(states)  # none twice
+    assert {one["job_epoch"] for one in ran.lists} == {ran.told["job_epoch"]}
+    assert {(one["engine"], one["cause"]) for one in ran.lists} == {("tiny@1", "event")}
+
+    # Lists of one user come in the order of that user's versions.
+    newest: dict[str, int] = {}
+    for one in ran.lists:
+        assert one["version"] > newest.get(one["user_id"], 0)
+        newest[one["user_id"]] = one["version"]
+
+    # Commit markers take offsets of their own: lists went through transactions, or did not.
+    markers = ran.end_offset - len(ran.lists)
+    assert markers > 0 if ran.settings.job.delivery == "exactly-once" else markers == 0
+
+
+def test_a_killed_python_worker_loses_nothing(
+    job_settings: Settings, log: list[scenario.Sent]
+) -> None:
+    """After it the job starts again from a checkpoint; exactly-once then also doubles nothing."""
+    settings, middle = job_settings, len(log) // 2
+    topic = settings.kafka.events_topic
+    settings.run_dir.mkdir()
+    with running_job(settings, Console(quiet=True)):
+        seen = Seen(settings)
+        sent = send(settings, topic, log[:middle])
+        seen.wait_for(expected_states(settings, sent).keys())
+        kill_workers(settings)
+        sent = sorted(sent + send(settings, topic, log[middle:]))
+        expected = expected_states(settings, sent)
+        seen.wait_for(expected.keys())
+    told = json.loads((settings.run_dir / "job.log").read_text().splitlines()[-1])
+    assert told["restarts"] >= 1
+    lists = [decoded(value) for _, value, _ in read_lists(settings) if value is not None]
+    assert states_in(lists) == expected
+    if settings.job.delivery == "exactly-once":
+        assert len(lists) == len(expected)
+
+
+class Seen:
+    """Places of the lists that a read_committed consumer has seen."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._places: set[Place] = set()
+        self._consumer = kafka.reader(settings, [settings.kafka.recommendations_topic])
+
+    def wait_for(self, places: AbstractSet[Place]) -> None:
+        while left := len(places - self._places):
+            message = self._consumer.poll(PATIENCE_S)
+            assert message is not None, f"{left} of {len(places)} lists are missing"
+            if message.error() is None:
+                self._places.add(place_of(decoded(message.value())))
+
+
+def kill_workers(settings: Settings) -> None:
+    """Kill -9 the Python processes that Flink started for this job."""
+    own = f"HEADRACE_RUN_DIR={settings.run_dir}".encode()
+    killed = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (process / "environ").read_bytes().split(b"\0")
+            if own in environ and b"pyflink.fn_execution" in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+                killed += 1
+        except OSError:  # ended meanwhile, or not ours
+            continue
+    assert killed

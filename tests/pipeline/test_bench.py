@@ -1,0 +1,101 @@
+"""The benchmark measures what it says: known times give known figures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline import bench, measure
+from pipeline.config import Settings, load_settings
+from schemas import codec
+from schemas.errors import FlinkError
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(flags={"run_dir": tmp_path}, environ={})
+
+
+def test_the_rate_is_that_of_the_middle_whatever_start_and_end_were() -> None:
+    steady = list(range(50_000, 50_900))  # one a millisecond
+    slow_start, slow_end = range(0, 50_000, 1000), range(60_000, 110_000, 1000)
+    assert bench.middle_rate([*slow_start, *steady, *slow_end]) == 1000
+    assert bench.middle_rate(steady[::2]) == 500  # negative control: half the lists
+
+
+def test_percentiles_are_whole_milliseconds() -> None:
+    assert bench.percentiles(list(range(101))) == {"p50": 50, "p90": 90, "p99": 99, "max": 100}
+
+
+def test_every_event_of_the_load_asks_for_a_list_and_has_an_id_of_its_own() -> None:
+    events = list(bench.shop_events(2000))
+    assert len({event.event_id for event in events}) == len(events) == 2000
+    assert "impression" not in {event.event_type for event in events}
+
+
+def test_users_act_alike_or_by_zipfs_law() -> None:
+    def busiest(skew: float) -> int:
+        users = Counter(event.user_id for event in bench.shop_events(2000, skew))
+        return users.most_common(1)[0][1]
+
+    assert busiest(0.0) < 5
+    assert busiest(1.0) > 100
+
+
+def test_an_event_bears_the_time_at_which_it_is_due() -> None:
+    events = bench.stamped(bench.shop_events(4), 1_000_000, 2.5)
+    assert [event.event_time for event in events] == [1_000_000, 1_000_002, 1_000_005, 1_000_008]
+
+
+def test_a_delay_runs_from_the_event_to_the_reading_of_its_list(settings: Settings) -> None:
+    reader = measure.Reader(settings)
+    reader._read = [(1_000, a_list(990)), (1_500, a_list(1_450)), (1_700, a_list(1_600))]
+    assert reader.delays_ms(since_ms=1_450) == [50, 100]
+
+
+def test_the_last_line_of_the_job_is_its_result(settings: Settings) -> None:
+    log = settings.run_dir / "job.log"
+    log.write_text('job runs\n{"job_id": "1", "state": "FINISHED"}\n')
+    assert bench.job_result(settings)["state"] == "FINISHED"
+    log.write_text("error: the job failed\n")
+    with pytest.raises(FlinkError, match="the job failed"):
+        bench.job_result(settings)
+
+
+def test_memory_is_that_of_a_process_and_those_below_it() -> None:
+    below = "import sys; big = bytearray(80_000_000); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", below]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        marks = measure.high_marks_kb(os.getpid())
+        alone = measure.high_marks_kb(child.pid)
+        child.communicate()
+    assert marks[os.getpid()][0] == "command"
+    assert marks[child.pid][0] == "python"
+    assert marks[child.pid][1] * 1024 > 80_000_000
+    assert set(alone) == {child.pid}
+
+
+@pytest.mark.real
+def test_a_small_run_counts_every_list(settings: Settings) -> None:
+    told = bench.throughput(settings, 3000, Console(quiet=True))
+    assert told["lists_per_s"] > 0
+    assert told["restarts"] == 0
+    assert told["peak_rss_mb"]["jvm"] > told["peak_rss_mb"]["python"] > 100
+
+
+def a_list(event_time: int) -> bytes:
+    fixed = {"engine_digest": 32, "runtime": 8, "events_digest": 16, "profile_hash": 16}
+    numbers = ("engine_seq", "job_epoch", "degrade_level", "user_epoch", "version")
+    places = ("source_partition", "source_offset", "generated_at")
+    record = {name: bytes(width) for name, width in fixed.items()}
+    texts = {"engine": "shop@1", "user_id": "user-1", "cause": "event"}
+    rest = dict.fromkeys((*numbers, *places), 1) | {"event_time": event_time, "items": []}
+    return codec.encode("recommendation_list", record | texts | rest)
