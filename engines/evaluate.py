@@ -92,13 +92,16 @@ def evaluate_leave_one_out(
         EngineError: an unknown model, or no user with two items, or nothing to fit on.
     """
     if model not in MODELS:
-        raise EngineError("no such model", expected=" or ".join(MODELS), received=repr(model))
+        raise EngineError(
+            "no such model", expected=" or ".join(MODELS), received=repr(model), fix="choose one"
+        )
     tested = [list(items) for _, items in sequences if len(items) >= 2]
     if not tested:
         raise EngineError(
             "there is no user to test on",
             expected="at least one user with two items",
             received=f"{len(sequences)} users",
+            fix="take a longer log",
         )
     fitted = cooccurrence.fit(_events(sequences))
     slots = max(len(set(items[:-1])) for items in tested)

@@ -3,7 +3,8 @@
 A list must depend on its own profile alone, byte for byte. So refused are: code and data from
 outside the file (custom operators, external tensors), randomness, and operators that let one row of
 the batch reach another (a scale over the whole batch, a reduction along axis 0). The last rule is
-a net with holes, since a transpose can hide a row; ``EngineBackend.warm_up`` closes it by trial.
+a net with holes: a transpose hides the batch's axis, a gather or a slice moves rows. So
+``EngineBackend.warm_up`` also tries the loaded engine, on one batch of made-up profiles.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy as np
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings
-from pipeline.delivery import Progress
+from pipeline.delivery import Progress, Standing
 from pipeline.measure import Reader, machine, now_ms, peak_memory
 from pipeline.scratch import running_broker, running_job, scratch_settings, started_job
 from pipeline.sender import Sender, pace
@@ -42,9 +42,8 @@ def throughput(
 ) -> dict[str, Any]:
     """How many lists a second the job makes of events that lie ready in Kafka.
 
-    Only the middle counts: in the order of the timestamps that Kafka records get from the sink,
-    the lists from the 10th to the 90th percentile, divided by the time between these two. That
-    leaves out start-up and tail. Without one list for every event there is no result.
+    Only the middle counts, neither start-up nor tail: the lists from the 10th to the 90th
+    percentile of the record timestamps, which the sink gives them, by the time between the two.
 
     Args:
         settings: job settings; ports, folders and ``job.emit`` (every) are the benchmark's own.
@@ -54,8 +53,7 @@ def throughput(
 
     Returns:
         ``lists_per_s``; ``first_list_s`` from the start of ``headrace run`` to the first list;
-        ``start_s`` and ``restarts`` as it tells them; ``peak_rss_mb``, see ``peak_memory``; and
-        the circumstances.
+        ``start_s`` and ``restarts`` as it tells them; ``peak_rss_mb``; and the circumstances.
 
     Raises:
         HeadraceError: a part did not start or failed, or lists are missing.
@@ -158,15 +156,12 @@ def stamped(events: Iterable[UserEvent], begin_ms: int, every_ms: float) -> Iter
 
 def send(settings: Settings, events: Iterable[UserEvent], rate: float | None = None) -> None:
     progress = Progress.of(settings.run_dir / "produce", {"log": "bench"})
-    Sender(settings, 0, progress, lambda delivered: None).send_all(events, pace(rate, None))
+    sender = Sender(settings, Standing(), progress, lambda delivered: None)
+    sender.send_all(events, pace(rate, None))
 
 
 def job_result(settings: Settings) -> dict[str, Any]:
-    """The last line of ``headrace run --json``.
-
-    Raises:
-        FlinkError: it is no result.
-    """
+    """The last line of ``headrace run --json``; FlinkError if it is no result."""
     log = (settings.run_dir / "job.log").read_text(errors="replace")
     last = log.splitlines()[-1]
     if not last.startswith('{"job_id"'):

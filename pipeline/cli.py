@@ -136,6 +136,26 @@ def produce(
 
 
 @command
+def export(
+    call: Call,
+    kind: Kind,
+    to: Annotated[Path, typer.Option(help="File to write: .avro, .parquet or .jsonl.")],
+    path: Log = None,
+    since: Since = None,
+    until: Until = None,
+) -> Result:
+    """Write an event log as a file of our own schema.
+
+    Example: headrace export --source otto otto_sample.jsonl --to otto.avro
+    """
+    from pipeline import sources
+    from pipeline.export import export
+
+    source = sources.open_source(kind, path, since_ms=_ms(since), until_ms=_ms(until))
+    return export(source, to, call.console)
+
+
+@command
 def consume(
     call: Call,
     user: Annotated[str | None, typer.Option(help="Only this user.")] = None,
@@ -143,7 +163,10 @@ def consume(
     from_beginning: Annotated[
         bool, typer.Option(help="With --follow: first what is there.")
     ] = True,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many lists; 0: all.")] = 10,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, help="At most so many; 0: all. [default: 10; with --follow all]"),
+    ] = None,
 ) -> Result:
     """Show lists of the recommendations topic.
 
@@ -168,10 +191,10 @@ def forget(
     user: User,
     as_of: Annotated[
         str | None,
-        typer.Option(help="Events up to this time are never applied again. [default: now]"),
+        typer.Option(help="Events up to this time never enter again. [default: now]"),
     ] = None,
 ) -> Result:
-    """Order a user's profile to be erased.
+    """Order a user's whole profile to be erased, and the list with it.
 
     Example: headrace forget --user user-00042
     """

@@ -72,6 +72,7 @@ class Call:
                 "A --set cannot be read",
                 expected="NAME=VALUE, such as --set kafka.partitions=8",
                 received=malformed[0],
+                fix="write it with =; `headrace settings` lists the names",
             )
         return {name.strip(): value.strip() for name, _, value in pairs}
 
@@ -104,10 +105,15 @@ def register(app: typer.Typer, body: Body) -> Body:
         except HeadraceError as error:
             _report(error, call.as_json)
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:  # The reader has enough; Click ends quietly.
+            raise
+        except OSError as error:
+            _report(_refused(error), call.as_json)
+            raise typer.Exit(HeadraceError.exit_code) from error
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         rest = {name: value for name, value in result.items() if name not in call.shown}
-        typer.echo(json.dumps(result) if call.as_json else "\n".join(_lines(rest)))
+        typer.echo(_json(result) if call.as_json else "\n".join(_lines(rest)))
         raise typer.Exit(call.exit_code)
 
     # Typer reads a command's options from its signature.
@@ -117,10 +123,26 @@ def register(app: typer.Typer, body: Body) -> Body:
     return body
 
 
+def _refused(error: OSError) -> HeadraceError:
+    """What the operating system did not let a command do, such as write into a folder."""
+    return HeadraceError(
+        "The operating system refused",
+        expected="paths that can be read and written, and room for what is written",
+        received=str(error) or type(error).__name__,
+        fix=f"mend {error.filename or 'what it names'}; "
+        "or set run_dir or engine.store to another folder, if it lies there",
+    )
+
+
+def _json(value: object) -> str:
+    """One line of JSON; NaN is none, and raises ValueError."""
+    return json.dumps(value, allow_nan=False)
+
+
 def _report(error: HeadraceError, as_json: bool) -> None:
     typer.secho(f"error: {error}", err=True, fg="red")
     if as_json:
-        typer.echo(json.dumps(error.as_dict()))
+        typer.echo(_json(error.as_dict()))
 
 
 def _lines(result: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -85,6 +85,14 @@ def _disagreements(s: Settings) -> Iterator[Problem]:
             str(s.local.port),
             "add one to either",
         )
+    if s.profile.expire_after_ms < s.profile.allowed_lateness_ms:
+        yield Problem(
+            "profile.expire_after_ms",
+            f"at least {s.profile.allowed_lateness_ms}, profile.allowed_lateness_ms: "
+            "a profile takes late events in for as long as it lives",
+            str(s.profile.expire_after_ms),
+            f"profile.expire_after_ms = {s.profile.allowed_lateness_ms}, or less lateness",
+        )
     needed_ms = s.job.checkpoint_interval_ms + DOWNTIME_MS
     if s.job.delivery == "exactly-once" and s.job.transaction_timeout_ms < needed_ms:
         yield Problem(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pipeline.config import Settings
 
 POLL_S = 0.5
+SHOWN = 10
+"""How many lists are shown at most, unless said otherwise."""
+
+Order = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Published:
     """
 
     user_id: str
-    order: tuple[int, int, int, int]
+    order: Order
     list: dict[str, Any] | None
 
     @classmethod
@@ -46,18 +50,24 @@ class Published:
 
 
 class Newest:
-    """The newest record of each user: an older one never replaces a newer one."""
+    """The order of each user's newest record, and whether it was a list."""
 
     def __init__(self) -> None:
-        self.by_user: dict[str, Published] = {}
+        self._orders: dict[str, Order] = {}
+        self._listed: set[str] = set()
 
     def offer(self, published: Published) -> bool:
-        """Takes the record unless it is older than what is there; returns whether it was taken."""
-        present = self.by_user.get(published.user_id)
-        if present and published.order < present.order:
+        """Takes the record unless it is older than one before; returns whether it was taken."""
+        user_id = published.user_id
+        if published.order < self._orders.get(user_id, published.order):
             return False
-        self.by_user[published.user_id] = published
+        self._orders[user_id] = published.order
+        (self._listed.add if published.list else self._listed.discard)(user_id)
         return True
+
+    def counts(self) -> dict[str, int]:
+        """``users`` that have a list and users ``forgotten``."""
+        return {"users": len(self._listed), "forgotten": len(self._orders) - len(self._listed)}
 
 
 def consume(
@@ -67,7 +77,7 @@ def consume(
     user: str | None = None,
     follow: bool = False,
     from_beginning: bool = True,
-    limit: int = 10,
+    limit: int | None = None,
 ) -> dict[str, Any]:
     """Shows lists.
 
@@ -78,34 +88,24 @@ def consume(
         follow: every new list as it comes, until Ctrl-C; else each user's newest and done.
         from_beginning: with ``follow``: begin with what is there already.
         limit: stop after so many; 0 goes on. Without ``follow``: the latest so many.
+            None: 10, or with ``follow`` go on.
 
     Returns:
-        ``users`` that have a list, ``forgotten`` users, the ``lists`` shown, JSON-ready.
+        ``users`` that have a list, ``forgotten`` users, the ``lists`` shown, JSON-ready; none of
+        them are kept when following without a limit.
 
     Raises:
-        KafkaError: no broker answers, or there is no such topic.
+        KafkaError: no broker answers, there is no such topic, or it cannot be read.
     """
     newest = Newest()
-    shown: list[Published] = []
     if follow:
-        for published in _follow(settings, newest, user, from_beginning):
-            show(published)
-            shown.append(published)
-            if len(shown) == limit:
-                break
+        records = _follow(settings, newest, user, from_beginning)
+        shown = _show_as_they_come(records, show, limit or 0)
     else:
-        for message in _read(settings, user):
-            newest.offer(Published.of(message))
-        alive = [one for one in newest.by_user.values() if one.list or user]
-        shown = sorted(alive, key=_generated_at)[-limit:]
+        shown = _latest(settings, newest, user, SHOWN if limit is None else limit)
         for published in shown:
             show(published)
-    lists = sum(one.list is not None for one in newest.by_user.values())
-    return {
-        "users": lists,
-        "forgotten": len(newest.by_user) - lists,
-        "lists": [as_json(one.list) for one in shown if one.list],
-    }
+    return newest.counts() | {"lists": [as_json(one.list) for one in shown if one.list]}
 
 
 def as_json(record: dict[str, Any]) -> dict[str, Any]:
@@ -117,26 +117,48 @@ def _generated_at(published: Published) -> int:
     return int(published.list["generated_at"]) if published.list else 0
 
 
-def _read(settings: Settings, user: str | None) -> Iterator[Message]:
-    """Every record of the topic that is about the user, or about anybody."""
+def _show_as_they_come(
+    records: Generator[Published, None, None], show: Callable[[Published], None], limit: int
+) -> list[Published]:
+    """Shows records until the limit or Ctrl-C; without a limit keeps none, for there is no end."""
+    kept: list[Published] = []
+    with closing(records), suppress(KeyboardInterrupt):
+        for published in records:
+            show(published)
+            if limit:
+                kept.append(published)
+                if len(kept) == limit:
+                    break
+    return kept
+
+
+def _latest(settings: Settings, newest: Newest, user: str | None, limit: int) -> list[Published]:
+    """The newest record of each user, those made last; tombstones only of a user asked for."""
+    by_user: dict[str, Published] = {}
     key = user.encode() if user else None
     for message in kafka.read_to_end(settings, settings.kafka.recommendations_topic, key=key):
-        if key in (None, message.key()):
-            yield message
+        if key in (None, message.key()) and newest.offer(published := Published.of(message)):
+            by_user[published.user_id] = published
+    alive = [one for one in by_user.values() if one.list or user]
+    return sorted(alive, key=_generated_at)[-limit:]
 
 
 def _follow(
     settings: Settings, newest: Newest, user: str | None, from_beginning: bool
-) -> Iterator[Published]:
-    """Records that are newer than all before them, as they come; ends at Ctrl-C."""
+) -> Generator[Published, None, None]:
+    """Records that are newer than all before them, as they come, without end."""
+    from confluent_kafka import KafkaError as Reason
+
     key = user.encode() if user else None
     topic = settings.kafka.recommendations_topic
     consumer = kafka.reader(settings, [topic], key=key, from_end=not from_beginning)
-    with closing(consumer), suppress(KeyboardInterrupt):
+    with closing(consumer):
         while True:
             message = consumer.poll(POLL_S)
-            if message is None or message.error() or key not in (None, message.key()):
+            if message is None:
                 continue
-            published = Published.of(message)
-            if newest.offer(published):
+            if error := message.error():
+                if error.code() != Reason._PARTITION_EOF:
+                    raise kafka.wrapped(error, settings.kafka)
+            elif key in (None, message.key()) and newest.offer(published := Published.of(message)):
                 yield published

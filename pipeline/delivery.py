@@ -6,7 +6,9 @@ spans before it are:
 
     sent      |--- span 1 ---|--- span 2 ---|--- span 3 ...
     confirmed |ooooooooooooooo|ooo.oooo.ooooo|oooo....
-              └─ delivered ──┘
+              └─ delivered ──┘                          reach ┘
+
+What lies between ``delivered`` and ``reach`` may be in the topic or not: the topic tells.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import hashlib
 import json
 import os
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +73,23 @@ class Ledger:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How far a log came.
+
+    Attributes:
+        delivered: how many events, counted from the first, are surely in the topic.
+        reach: events from this number on were surely never sent.
+        since_ms: records of the events between the two are no older by their Kafka timestamp.
+        finished: the log was sent to its end.
+    """
+
+    delivered: int = 0
+    reach: int = 0
+    since_ms: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
 class Progress:
     """A file that remembers how much of one log was delivered to one topic.
 
@@ -87,18 +106,18 @@ class Progress:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return cls(folder / f"{digest[:16]}.json", identity)
 
-    def read(self) -> tuple[int, bool]:
-        """How many events were delivered, and whether they were all."""
+    def read(self) -> Standing | None:
+        """How far earlier runs came; None if there were none."""
         try:
             kept = json.loads(self.file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return 0, False
-        return kept["delivered"], kept["finished"]
+            return None
+        return Standing(**{name: kept[name] for name in asdict(Standing())})
 
-    def write(self, delivered: int, *, finished: bool = False) -> None:
+    def write(self, standing: Standing) -> None:
         """Replaces the file as a whole, so that a kill leaves the old one or the new one."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"delivered": delivered, "finished": finished, "identity": self.identity}
+        kept = asdict(standing) | {"identity": self.identity}
         partial = self.file.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(kept, indent=1), encoding="utf-8")
         partial.replace(self.file)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import udfs
-from deploy.local.java import find_java
+from deploy.local.java import java_home
 from pipeline.config import Settings
 from schemas.errors import FlinkError
 
@@ -87,11 +87,11 @@ def table_environment(settings: Settings, web_port: int = 0) -> TableEnvironment
     Raises:
         FlinkError: Java or a jar is missing, or the JVM did not start.
     """
-    find_java()
     options = configuration(settings, web_port)
     log_dir = settings.run_dir / "flink"
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ |= {
+        "JAVA_HOME": str(java_home()),
         "JVM_ARGS": JVM_ARGS,
         "FLINK_LOG_DIR": str(log_dir.resolve()),
         "_python_worker_execution_mode": "process",

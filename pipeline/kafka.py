@@ -142,7 +142,12 @@ def check_transactions(settings: Settings) -> None:
 
 
 def reader(
-    settings: Settings, topics: Iterable[str], *, key: bytes | None = None, from_end: bool = False
+    settings: Settings,
+    topics: Iterable[str],
+    *,
+    key: bytes | None = None,
+    from_end: bool = False,
+    since_ms: int | None = None,
 ) -> Consumer:
     """A consumer of whole topics, from their beginning; commits nothing. Close it after use.
 
@@ -151,8 +156,15 @@ def reader(
         topics: names of existing topics.
         key: read only the partitions in which records with this key lie.
         from_end: read only what comes from now on.
+        since_ms: read each partition from its first record with this timestamp or a later one.
     """
-    from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
+    from confluent_kafka import (
+        OFFSET_BEGINNING,
+        OFFSET_END,
+        Consumer,
+        KafkaException,
+        TopicPartition,
+    )
 
     start = OFFSET_END if from_end else OFFSET_BEGINNING
     places = []
@@ -161,15 +173,24 @@ def reader(
         chosen = range(count) if key is None else [partition_of(key, count)]
         places += [TopicPartition(topic, partition, start) for partition in chosen]
     consumer = Consumer(consumer_config(settings.kafka))
+    if since_ms is not None:
+        times = [TopicPartition(place.topic, place.partition, since_ms) for place in places]
+        try:
+            places = consumer.offsets_for_times(times, timeout=ANSWER_S)
+        except KafkaException as error:
+            consumer.close()
+            raise wrapped(error.args[0], settings.kafka) from error
     consumer.assign(places)
     return consumer
 
 
-def read_to_end(settings: Settings, topic: str, *, key: bytes | None = None) -> Iterator[Message]:
-    """Every record from the beginning of a topic to its present end; ``key`` as in `reader`."""
+def read_to_end(
+    settings: Settings, topic: str, *, key: bytes | None = None, since_ms: int | None = None
+) -> Iterator[Message]:
+    """Every record of a topic up to its present end; ``key`` and ``since_ms`` as in `reader`."""
     from confluent_kafka import KafkaError as Reason
 
-    consumer = reader(settings, [topic], key=key)
+    consumer = reader(settings, [topic], key=key, since_ms=since_ms)
     unfinished = len(consumer.assignment())
     try:
         while unfinished:

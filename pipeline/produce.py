@@ -1,27 +1,29 @@
 """Sends an event log, or an order about one user, to Kafka.
 
 A log is sent in its own order, so each user's events arrive in order. A sender that was killed goes
-on where Kafka had confirmed the last second's events; the few that it sends twice have the same
-ids and the job drops them.
+on where its progress file ends. What it had sent beyond that it finds in the topic, by event id,
+and does not send again.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import kafka
 from pipeline.console import bar
-from pipeline.delivery import Progress
-from pipeline.sender import Sender, new_producer, pace
+from pipeline.delivery import Progress, Standing
+from pipeline.sender import Sender, new_producer, now_ms, pace
 from pipeline.sources.base import UserEvent
 from schemas import codec
-from schemas.errors import SettingsError
+from schemas.errors import CodecError, SettingsError
 
 if TYPE_CHECKING:
+    from confluent_kafka import Message
     from rich.console import Console
 
     from pipeline.config import Settings
@@ -48,8 +50,9 @@ def produce(
         console: shows progress; None shows none.
 
     Returns:
-        ``topic``; ``resumed_at``, events delivered by earlier runs; ``sent``; ``delivered`` of the
-        whole log; ``seconds``; ``events_per_s``; ``left_out``, rows of the log by reason.
+        ``topic``; ``resumed_at``, events that earlier runs knew to be delivered; ``found``, those
+        after them that were in the topic all the same; ``sent``; ``delivered`` of the whole log;
+        ``seconds``; ``events_per_s``; ``left_out``, rows of the log by reason.
 
     Raises:
         KafkaError: no broker answers, there is no such topic, or it did not take an event.
@@ -59,23 +62,45 @@ def produce(
             "Two paces are given", expected="--rate or --speedup", received="both", fix="drop one"
         )
     progress = Progress.of(settings.run_dir / "produce", _identity(settings, source))
-    begin, finished = progress.read() if resume else (0, False)
-    events: Iterable[UserEvent] = () if finished else islice(source, begin, None)
+    kept = progress.read() if resume else None
+    start = kept or Standing(since_ms=now_ms())
+    rest = iter(()) if start.finished else islice(source, start.delivered, None)
     began = time.monotonic()
-    with bar(console, "producing", source.total, begin) as advance:
-        sender = Sender(settings, begin, progress, advance)
-        sender.send_all(events, pace(rate, speedup))
+    with bar(console, "producing", source.total, start.delivered) as advance:
+        unsure = list(islice(rest, start.reach - start.delivered))
+        present = already_sent(settings, start, unsure)
+        # Rows that the source passes over are part of its total.
+        sender = Sender(
+            settings, start, progress, lambda done: advance(done + source.counts.total())
+        )
+        sent = sender.send_all(chain(unsure, rest), pace(rate, speedup), present)
     seconds = time.monotonic() - began
-    sent = sender.ledger.sent - begin
+    delivered = sender.ledger.delivered
     return {
         "topic": settings.kafka.events_topic,
-        "resumed_at": begin,
+        "resumed_at": start.delivered,
+        "found": delivered - start.delivered - sent,
         "sent": sent,
-        "delivered": sender.ledger.delivered,
+        "delivered": delivered,
         "seconds": round(seconds, 3),
         "events_per_s": round(sent / seconds),
         "left_out": dict(source.counts),
     }
+
+
+def already_sent(settings: Settings, start: Standing, unsure: Iterable[UserEvent]) -> set[str]:
+    """The ids of those events that an earlier run sent, as the events topic tells.
+
+    Args:
+        settings: where the topic is.
+        start: how far that run came.
+        unsure: the events that it may have sent after that.
+    """
+    ids = {event.event_id for event in unsure}
+    if not ids:
+        return set()
+    topic = settings.kafka.events_topic
+    return ids.intersection(_event_ids(kafka.read_to_end(settings, topic, since_ms=start.since_ms)))
 
 
 def send_control(
@@ -102,7 +127,7 @@ def send_control(
         "control_id": uuid.uuid4().hex,
         "user_id": user_id,
         "action": action,
-        "as_of": time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms,
+        "as_of": now_ms() if as_of_ms is None else as_of_ms,
     }
     value = codec.encode("control", order)
     answers: list[tuple[Any, Any]] = []
@@ -114,6 +139,12 @@ def send_control(
         raise kafka.wrapped(error, settings.kafka)
     place = {"topic": topic, "partition": message.partition(), "offset": message.offset()}
     return order | place
+
+
+def _event_ids(messages: Iterable[Message]) -> Iterator[str]:
+    for message in messages:
+        with suppress(CodecError):  # Somebody else's: what was sent from here can be decoded.
+            yield codec.decode("user_event", message.value() or b"", canonical=False)["event_id"]
 
 
 def _identity(settings: Settings, source: Source) -> dict[str, Any]:

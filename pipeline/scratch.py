@@ -9,51 +9,74 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from deploy.local import broker
 from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
+from pipeline.layers import env_name
 from pipeline.run import free_ports, job_status
+from pipeline.sections import KafkaSettings
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+LOOPBACK = "127.0.0.1"
 START_WITHIN_S = 90
+STOP_WITHIN_S = 60
 POLL_S = 0.1
 
 
 def scratch_settings(settings: Settings, name: str, more: Mapping[str, object]) -> Settings:
-    """Settings with free ports and an empty folder and engine store.
+    """Settings with free ports, an empty folder and engine store, and the default topics.
 
     Args:
-        settings: limits and job settings to keep.
+        settings: limits and job settings to keep; those of ``kafka`` are about another broker.
         name: of the folder in ``run_dir``; what was in it is deleted.
         more: further values, by dotted names.
+
+    Raises:
+        FlinkError: a job runs in that folder.
     """
     port, controller_port = free_ports(2)
     run_dir = settings.run_dir / name
-    shutil.rmtree(run_dir, ignore_errors=True)
-    return with_values(
+    own = with_values(
         settings,
         {
             "run_dir": run_dir,
             "engine.store": run_dir / "engines",
+            "local.host": LOOPBACK,
             "local.port": port,
             "local.controller_port": controller_port,
-            "kafka.bootstrap_servers": f"{settings.local.host}:{port}",
+            "kafka": KafkaSettings(bootstrap_servers=f"{LOOPBACK}:{port}"),
             **more,
         },
     )
+    _clear(own)
+    return own
+
+
+def _clear(settings: Settings) -> None:
+    """Delete what an earlier command left in the folder, and stop its broker if it was killed."""
+    if status := job_status(settings):
+        raise FlinkError(
+            f"a job runs in {settings.run_dir}",
+            expected="a folder that is nobody's",
+            received=f"process {status['pid']}, {status['url']}",
+            fix=f"stop it: kill {status['pid']}; or set run_dir to another folder",
+        )
+    broker.stop(settings.local, settings.run_dir)
+    if settings.run_dir.exists():
+        shutil.rmtree(settings.run_dir)
 
 
 @contextmanager
 def running_broker(settings: Settings, console: Console) -> Iterator[None]:
     """A broker with our topics, stopped at the end."""
-    status = broker.start(settings.local, settings.run_dir)
     try:
+        status = broker.start(settings.local, settings.run_dir)
         console.print(f"broker at {status.bootstrap_servers}: {status.note}")
         kafka.ensure_topics(settings)
         yield
@@ -75,16 +98,32 @@ def started_job(settings: Settings, *options: str) -> Iterator[subprocess.Popen[
     """``headrace run`` with more options, not waited for; stopped at the end if it still runs."""
     with (settings.run_dir / "job.log").open("wb") as output:
         job = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "run", "--json", *options],
-            env=os.environ | as_environment(settings),
+            # With an empty file: the settings are in the environment, all of them.
+            [sys.executable, "-m", "pipeline", "run", "--json", "--config", os.devnull, *options],
+            env=job_environment(settings),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
         yield job
     finally:
-        job.send_signal(signal.SIGTERM)
-        job.wait(START_WITHIN_S)
+        end(job)
+
+
+def job_environment(settings: Settings) -> dict[str, str]:
+    """Ours with the settings; of the secrets, which a scratch broker does not ask for, none."""
+    return os.environ | as_environment(settings) | {env_name("kafka.sasl_password"): ""}
+
+
+def end(job: subprocess.Popen[bytes], patience_s: float = STOP_WITHIN_S) -> None:
+    """Ask the process to end, then kill it; does nothing if it has ended."""
+    job.send_signal(signal.SIGTERM)
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            job.wait(patience_s)
+    finally:
+        job.kill()
+        job.wait()
 
 
 def wait_until_running(settings: Settings, job: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -97,6 +136,7 @@ def wait_until_running(settings: Settings, job: subprocess.Popen[bytes]) -> dict
     raise FlinkError(
         "the job did not start",
         expected=f"a running job within {START_WITHIN_S} s",
+        received="one that is still starting",
         fix=f"see {settings.run_dir / 'job.log'}",
     )
 
@@ -105,4 +145,9 @@ def check_job(settings: Settings, job: subprocess.Popen[bytes]) -> None:
     """Raise if the job's process has ended."""
     if job.poll() is not None:
         log = (settings.run_dir / "job.log").read_text(errors="replace")
-        raise FlinkError("the job ended", received=log[-1000:], fix="see the message above")
+        raise FlinkError(
+            "the job ended",
+            expected="a job that runs until it is stopped",
+            received=log[-1000:].strip() or "nothing was said",
+            fix=f"see the message above, and the logs in {settings.run_dir}",
+        )

@@ -36,6 +36,8 @@ def _resolve_secret(value: object, info: ValidationInfo) -> object:
 Secret = Annotated[SecretStr | None, BeforeValidator(_resolve_secret)]
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,248}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Millis = Annotated[int, Field(le=10**15)]
+"""Milliseconds; the bound leaves sums of several within a signed 64-bit integer."""
 FilePath = Annotated[Path, Field(strict=False)]
 
 
@@ -108,12 +110,12 @@ class DecodeSettings(Section):
     max_value_bytes: int = Field(
         default=65_536, ge=256, le=1_000_000, description="Longest value that is decoded."
     )
-    min_event_time_ms: int = Field(
+    min_event_time_ms: Millis = Field(
         default=946_684_800_000,
         ge=0,
         description="Oldest event time accepted (default 2000-01-01 UTC).",
     )
-    max_ahead_ms: int = Field(
+    max_ahead_ms: Millis = Field(
         default=300_000,
         ge=0,
         description="How far an event may lie ahead of its Kafka record's timestamp.",
@@ -121,20 +123,20 @@ class DecodeSettings(Section):
     dead_letter_limit_bytes: int = Field(
         default=262_144,
         ge=1_024,
-        le=900_000,
-        description="A longer value is dead-lettered as its beginning and its SHA-256.",
+        le=500_000,
+        description="A longer key or value is dead-lettered as its beginning and its SHA-256.",
     )
 
 
 class ProfileSettings(Section):
     """How the profile of a user takes in events."""
 
-    allowed_lateness_ms: int = Field(
+    allowed_lateness_ms: Millis = Field(
         default=3_600_000,
         ge=0,
         description="How far an event may lie behind the user's newest one.",
     )
-    expire_after_ms: int = Field(
+    expire_after_ms: Millis = Field(
         default=15_552_000_000,
         ge=1,
         description="A gap between two events after which the profile starts anew (180 days).",
@@ -154,24 +156,25 @@ class JobSettings(Section):
         default="at-least-once",
         description="exactly-once shows lists only after each checkpoint.",
     )
-    checkpoint_interval_ms: int = Field(
+    checkpoint_interval_ms: Millis = Field(
         default=10_000, ge=100, description="Time between checkpoints."
     )
     transaction_timeout_ms: int = Field(
         default=900_000,
         ge=1_000,
+        le=2**31 - 1,
         description="When Kafka aborts an open transaction (exactly-once). "
         "At most the brokers' transaction.max.timeout.ms.",
     )
     bundle_size: int = Field(
         default=2_000, ge=1, description="Profiles handed to Python at once, at most."
     )
-    bundle_time_ms: int = Field(
+    bundle_time_ms: Millis = Field(
         default=5,
         ge=1,
         description="How long a bundle waits for more profiles; Flink may take twice that.",
     )
-    buffer_timeout_ms: int = Field(
+    buffer_timeout_ms: Millis = Field(
         default=5,
         ge=0,
         description="How long a network buffer waits to be filled; 0 sends each record.",
@@ -182,6 +185,7 @@ class JobSettings(Section):
     epoch: int = Field(
         default=0,
         ge=0,
+        le=2**63 - 1,
         description="Order of jobs that start from empty state; 0: time of submission.",
     )
 

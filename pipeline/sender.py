@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline import kafka
-from pipeline.delivery import Ledger, Progress
+from pipeline.delivery import Ledger, Progress, Standing
 from pipeline.sources.base import UserEvent
 from schemas import codec
 from schemas.errors import KafkaError
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 SAVE_EVERY_S = 1.0
 SHOW_EVERY_S = 0.1
+RESERVE = 100_000
+"""How many events may be sent after the progress file was written and before it is again."""
+UNSURE_MS = 60_000
+"""How much older a record may be than the progress file that does not count it as delivered: the
+producer gives a record up after ``delivery.timeout.ms``, 30 s; as much again for the clocks."""
 
 Pace = Callable[[int, UserEvent], float]
 """When an event is due, in seconds after the first; given its number in this run, from 0."""
@@ -40,6 +45,10 @@ def pace(rate: float | None, speedup: float | None) -> Pace:
     return lambda _, __: 0.0
 
 
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class EventProducer(Protocol):
     """What `Sender` needs of a confluent_kafka.Producer."""
 
@@ -55,52 +64,72 @@ class Sender:
 
     Args:
         settings: where the topic is.
-        begin: events delivered before this run.
+        start: how far earlier runs came.
         progress: where to remember how far it came.
         advance: told the number of delivered events about ten times a second.
         producer: None: a real one.
         clock: seconds, for pace and intervals.
+        wall_ms: the time that Kafka stamps records with.
     """
 
     def __init__(
         self,
         settings: Settings,
-        begin: int,
+        start: Standing,
         progress: Progress,
         advance: Callable[[int], None],
         *,
         producer: EventProducer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int] = now_ms,
     ) -> None:
-        self.ledger = Ledger(begin)
+        self.ledger = Ledger(start.delivered)
+        self._start = start
+        self._reach = start.reach
         self._topic = settings.kafka.events_topic
         self._producer = producer or new_producer(settings)
         self._progress = progress
         self._advance = advance
         self._clock = clock
+        self._wall_ms = wall_ms
         self._show_at = self._save_at = clock()
 
-    def send_all(self, events: Iterable[UserEvent], due_s: Pace) -> None:
-        """Sends them all and waits until Kafka has them.
+    def send_all(
+        self, events: Iterable[UserEvent], due_s: Pace, present: Container[str] = ()
+    ) -> int:
+        """Sends them all and waits until Kafka has them; returns how many it sent.
 
         However it ends, the progress file then holds what was delivered.
+
+        Args:
+            events: what follows the events delivered before.
+            due_s: when each that is sent is due.
+            present: ids of those that are in the topic already; they count as delivered.
         """
         encode = codec.Encoder("user_event").encode
         began = self._clock()
+        number = 0
         finished = False
         try:
-            for number, event in enumerate(events):
+            for event in events:
+                if event.event_id in present:
+                    self.ledger.enter()(None, None)
+                    continue
                 self._wait_until(began + due_s(number, event))
                 self._send(event.user_id.encode(), encode(event.as_record()))
+                number += 1
             self._producer.flush()
             finished = not self.ledger.failures
         finally:
-            self.ledger.close_span()
-            self._advance(self.ledger.delivered)
-            self._progress.write(self.ledger.delivered, finished=finished)
+            self._producer.poll(0)
+            self._show()
+            self._save(finished=finished)
         self._stop_on_failure()
+        return number
 
     def _send(self, key: bytes, value: bytes) -> None:
+        if self.ledger.sent >= self._reach:
+            self._save()
         span = self.ledger.enter()
         while True:
             try:
@@ -123,11 +152,24 @@ class Sender:
             return
         self._show_at = now + SHOW_EVERY_S
         self._stop_on_failure()
+        self._show()
+        if now >= self._save_at:
+            self._save()
+
+    def _show(self) -> None:
         self.ledger.close_span()
         self._advance(self.ledger.delivered)
-        if now >= self._save_at:
-            self._save_at = now + SAVE_EVERY_S
-            self._progress.write(self.ledger.delivered)
+
+    def _save(self, *, finished: bool = False) -> None:
+        """Writes down, ahead of what is sent next, how far this run came and how far it may go."""
+        self._save_at = self._clock() + SAVE_EVERY_S
+        self._reach = max(self._start.reach, self.ledger.sent + RESERVE)
+        since_ms = self._start.since_ms
+        # Up to there records of earlier runs may lie, which are older.
+        if self.ledger.delivered >= self._start.reach:
+            since_ms = max(since_ms, self._wall_ms() - UNSURE_MS)
+        standing = Standing(self.ledger.delivered, self._reach, since_ms, finished)
+        self._progress.write(standing)
 
     def _stop_on_failure(self) -> None:
         if self.ledger.failures:

@@ -96,9 +96,14 @@ class _Counted:
             for event in self._source:
                 self.count += 1
                 if self.count % SHOW_EVERY == 0:
-                    advance(self.count)
+                    advance(self._rows())
                 kind = _TYPE_NUMBERS[event.event_type]
                 yield event.user_id, event.item_id, kind, event.event_time
+            advance(self._rows())
+
+    def _rows(self) -> int:
+        """Rows of the log that are done: events, and rows that were passed over."""
+        return self.count + sum(self._source.counts.values())
 
 
 def _attributes(items: Iterable[Item]) -> dict[str, dict[str, Any]]:

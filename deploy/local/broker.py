@@ -104,7 +104,13 @@ def start(
     if not (folder.data / "meta.properties").exists():
         _format(java, folder)
     process = _launch(java, folder)
-    _wait_until_it_answers(address, process, folder, began + patience_s)
+    try:
+        process.write(folder.pid)
+        _wait_until_it_answers(address, process, folder, began + patience_s)
+    except BaseException:  # Ctrl-C too, which does not reach it.
+        process.stop()
+        folder.pid.unlink(missing_ok=True)
+        raise
     note = f"started in {time.monotonic() - began:.1f} s"
     return folder.status(address, process, f"{stale}; {note}" if stale else note)
 
@@ -203,9 +209,7 @@ def _launch(java: list[str], folder: _Folder) -> ProcessRecord:
             start_new_session=True,
         )
     child.returncode = 0  # It outlives us on purpose: no warning about a child left behind.
-    process = ProcessRecord.of(child.pid)
-    process.write(folder.pid)
-    return process
+    return ProcessRecord.of(child.pid)
 
 
 def _wait_until_it_answers(
@@ -215,13 +219,10 @@ def _wait_until_it_answers(
         if _listens(address) and _answers(address):
             return
         time.sleep(0.05)
-    died = not process.alive
-    process.stop()
-    folder.pid.unlink(missing_ok=True)
     raise BrokerError(
         "The broker did not start",
         expected=f"an answer on {address.host}:{address.port}",
-        received=_last_words(folder) or ("it died" if died else "none in time"),
+        received=_last_words(folder) or ("none in time" if process.alive else "it died"),
         fix=f"read {folder.logs}/broker.log; `make clean` removes its data",
     )
 

@@ -1,4 +1,4 @@
-"""Finds a Java that is new enough."""
+"""Finds a Java that is new enough: ``java`` on PATH, whatever JAVA_HOME says."""
 
 from __future__ import annotations
 
@@ -33,14 +33,21 @@ def find_java(minimum: int = JAVA_VERSION) -> str:
             f"{java} is too old",
             expected=expected,
             received=first_line or "no version",
-            fix=f"{INSTALL_JAVA}, and put it first on PATH",
+            fix=f"{INSTALL_JAVA}, and put it first on PATH (JAVA_HOME is not looked at)",
         )
     return java
 
 
 def java_home(minimum: int = JAVA_VERSION) -> Path:
-    """What JAVA_HOME must say for programs that look there; errors as `find_java`."""
-    return Path(find_java(minimum)).resolve().parent.parent
+    """What JAVA_HOME must say for programs that look there; errors as `find_java`.
+
+    Java itself is asked: what stands on PATH may be a script that chooses among several.
+    """
+    java = find_java(minimum)
+    command = [java, "-XshowSettings:properties", "-version"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    found = re.search(r"^\s*java\.home = (.+)$", told, re.MULTILINE)
+    return Path(found.group(1)) if found else Path(java).resolve().parent.parent
 
 
 def java_version(told: str) -> int:

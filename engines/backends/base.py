@@ -1,7 +1,7 @@
 """The life of an engine in memory, whatever runs it.
 
     with OnnxBackend(bundle) as backend:    # load
-        backend.warm_up()                   # first run, and proof that rows do not mix
+        backend.warm_up()                   # first run, and a trial that rows do not mix
         ranked = backend.run(features)      # any number of rows
 
 Public methods validate, the ``_impl`` ones trust them. Every run of the model has the bundle's one
@@ -126,21 +126,24 @@ class EngineBackend(ABC):
         return RankedBatch(items, scores, channels)
 
     def warm_up(self) -> None:
-        """Run the model on made-up profiles, and prove that a row does not feel its neighbours.
+        """Run the model on one batch of made-up profiles, and try whether its rows mix.
+
+        The first and the last row are run again alone, and all rows moved on by one place.
 
         Raises:
             EngineError: a row's list changed with its neighbours or its place in the batch.
         """
         probe = self._probe()
         together = self.run(probe)
-        for row in (0, self.bundle.manifest.batch - 1):
-            alone = self.run({name: values[row : row + 1] for name, values in probe.items()})
-            for one, many in zip(_bytes(alone, 0), _bytes(together, row), strict=True):
-                if one != many:
+        places = np.arange(self.bundle.manifest.batch)
+        for rows in (places[:1], places[-1:], np.roll(places, 1)):
+            again = self.run({name: values[rows] for name, values in probe.items()})
+            for place, row in enumerate(rows):
+                if _bytes(again, place) != _bytes(together, row):
                     raise EngineError(
                         f"the engine {self.bundle.label} mixes the rows of a batch",
                         expected="every list computed from its own row alone",
-                        received=f"row {row} scored differently without its neighbours",
+                        received=f"row {row} scored differently in place {place} of {len(rows)}",
                         fix="export it without dynamic quantisation",
                     )
 

@@ -53,6 +53,8 @@ class Result:
         first_list_s: from the start of the command until the first list was read.
         hit_rate_at_10: share of events whose item was on the user's list published before.
         popularity_hit_rate_at_10: the same for the ten most popular items.
+
+    A measure of nothing, such as freshness when no list came from an event, is None.
     """
 
     events_sent: int
@@ -64,10 +66,10 @@ class Result:
     control: int
     lists: int
     users: int
-    freshness_ms: dict[str, float]
-    first_list_s: float
-    hit_rate_at_10: float
-    popularity_hit_rate_at_10: float
+    freshness_ms: dict[str, float | None]
+    first_list_s: float | None
+    hit_rate_at_10: float | None
+    popularity_hit_rate_at_10: float | None
 
 
 def demo(settings: Settings, seconds: float, rate: float, console: Console) -> dict[str, Any]:
@@ -249,11 +251,20 @@ def result(settings: Settings, stage: Stage, tally: Tally, bundle: Bundle) -> Re
         control=counts["control"],
         lists=tally.list_count,
         users=len(tally.lists),
-        freshness_ms={"p50": round(p50), "p99": round(p99)},
-        first_list_s=round(tally.first_list - stage.began, 1),
-        hit_rate_at_10=round(hit_rate, 4),
-        popularity_hit_rate_at_10=round(popularity, 4),
+        freshness_ms={"p50": rounded(p50), "p99": rounded(p99)},
+        first_list_s=rounded(tally.first_list - stage.began, 1),
+        hit_rate_at_10=rounded(hit_rate, 4),
+        popularity_hit_rate_at_10=rounded(popularity, 4),
     )
+
+
+def rounded(value: float, digits: int | None = None) -> float | None:
+    """None for NaN, which JSON does not have.
+
+    >>> rounded(0.12345, 2), rounded(12.3), rounded(math.nan)
+    (0.12, 12, None)
+    """
+    return None if math.isnan(value) else round(value, digits)
 
 
 def most_popular(bundle: Bundle, count: int) -> set[str]:

@@ -36,7 +36,7 @@ def open_parquet(path: Path, required: Collection[str]) -> Iterator[pq.ParquetFi
                     f"{path} lacks columns",
                     expected=", ".join(required),
                     received=", ".join(present),
-                    fix=f"add or rename: {', '.join(missing)}; is the source of the right kind?",
+                    fix=f"add or rename: {', '.join(missing)}; is --source the right kind?",
                 )
             yield file
     except (pa.ArrowException, OSError) as error:
@@ -44,7 +44,7 @@ def open_parquet(path: Path, required: Collection[str]) -> Iterator[pq.ParquetFi
             f"cannot read {path}",
             expected="a Parquet file with columns of the right types",
             received=f"{type(error).__name__}: {error}",
-            fix="write the file again",
+            fix="write the file again; or is it of another kind? --source says which",
         ) from error
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from pipeline.sources.base import UserEvent
-from pipeline.sources.lines import json_lines
+from pipeline.sources.lines import count_in_lines, json_lines
 from pipeline.sources.source import FileSource, malformed
 
 _TYPES = {"clicks": "click", "carts": "cart", "orders": "purchase"}
@@ -23,6 +24,10 @@ class OttoSource(FileSource):
     """Clicks, carts and orders; event ids are ``otto-<session>-<place in it>``."""
 
     suffix = ".jsonl"
+
+    @cached_property
+    def total(self) -> int:
+        return count_in_lines(self.files, lambda line: line.count(b'"aid"'))
 
     def read(self, counts: Counter[str]) -> Iterator[UserEvent]:
         for place, line in json_lines(self.files):

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import fastavro
 
 from pipeline.sources.base import EVENT_TYPES, OPEN, UserEvent, Window
 from pipeline.sources.columns import BATCH_ROWS, is_sorted, open_parquet, rows_of, times_ms
-from pipeline.sources.lines import json_lines
+from pipeline.sources.lines import count_in_lines, json_lines
 from pipeline.sources.source import FileSource, malformed
 from pipeline.sources.times import millis
 from schemas import codec
@@ -131,6 +132,10 @@ class JsonlSource(FileSource):
     """JSON lines, one object an event; ``event_time`` in milliseconds."""
 
     suffix = ".jsonl"
+
+    @cached_property
+    def total(self) -> int:
+        return count_in_lines(self.files, lambda line: 1)
 
     def read(self, counts: Counter[str]) -> Iterator[UserEvent]:
         for place, line in json_lines(self.files):

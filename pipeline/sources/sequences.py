@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 
 from pipeline.sources.base import UserEvent
-from pipeline.sources.lines import text_lines
+from pipeline.sources.lines import count_in_lines, text_lines
 from pipeline.sources.source import FileSource, malformed
 
 START_MS = 1_577_836_800_000  # 2020-01-01
@@ -22,6 +23,10 @@ class SequencesSource(FileSource):
     """Each item is a click; event ids are ``sequence-<user>-<place in the sequence>``."""
 
     suffix = ".txt"
+
+    @cached_property
+    def total(self) -> int:
+        return count_in_lines(self.files, lambda line: len(line.split()) - 1)
 
     def read(self, counts: Counter[str]) -> Iterator[UserEvent]:
         for number, (place, text) in enumerate(text_lines(self.files)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.sources.base import OPEN, Item, UserEvent, Window
@@ -18,13 +19,16 @@ class Source(ABC):
     Attributes:
         window: only events of this span are given.
         counts: rows that the latest iteration left out, by reason.
-        total: rows of the log, for a progress bar; None if only reading would tell.
     """
 
     def __init__(self, window: Window = OPEN) -> None:
         self.window = window
         self.counts: Counter[str] = Counter()
-        self.total: int | None = None
+
+    @cached_property
+    def total(self) -> int | None:
+        """Rows of the log, for a progress bar; None if only decoding it all would tell."""
+        return None
 
     @abstractmethod
     def read(self, counts: Counter[str]) -> Iterator[UserEvent]:
@@ -89,5 +93,5 @@ def malformed(place: str, expected: str, received: object) -> SourceError:
         f"{place} is malformed",
         expected=expected,
         received=str(received)[:200],
-        fix="correct or remove it; is the source of the right kind?",
+        fix="correct or remove it; is --source the right kind?",
     )

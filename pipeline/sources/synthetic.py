@@ -181,7 +181,10 @@ class SyntheticSource(Source):
     ) -> None:
         if path is not None:
             raise SourceError(
-                "the synthetic log is made up", expected="no path", received=str(path)
+                "the synthetic log is made up",
+                expected="no path",
+                received=str(path),
+                fix="leave the path out, or choose the --source that fits the file",
             )
         super().__init__(window)
         self.shop = shop or Shop()

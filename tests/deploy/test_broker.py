@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,32 @@ def test_storage_that_cannot_be_prepared_is_told(settings: Settings, tmp_path: P
     with pytest.raises(BrokerError, match="could not prepare") as error:
         broker.start(settings.local, settings.run_dir, lib=tmp_path)
     assert "run_dir" in error.value.fix
+
+
+def test_a_broker_that_is_interrupted_while_it_starts_is_stopped(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper = tmp_path / "java"
+    sleeper.write_text(
+        f"#!{sys.executable}\nimport sys, time\n'format' in sys.argv or time.sleep(60)"
+    )
+    sleeper.chmod(0o755)
+    (tmp_path / "kafka_2.13.jar").touch()
+    launched: list[ProcessRecord] = []
+
+    def interrupt(*_: object) -> None:
+        process = ProcessRecord.read(settings.run_dir / "broker" / "broker.pid")
+        assert process is not None
+        assert process.alive
+        launched.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(broker, "find_java", lambda: str(sleeper))
+    monkeypatch.setattr(broker, "_wait_until_it_answers", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        broker.start(settings.local, settings.run_dir, lib=tmp_path)
+    assert not launched[0].alive
+    assert broker.status(settings.local, settings.run_dir).note == "not running"
 
 
 def test_a_stale_pid_file_is_removed_and_told(settings: Settings) -> None:

@@ -23,6 +23,15 @@ def test_java_is_found_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert java_home() == tmp_path / "home"
 
 
+def test_a_script_on_path_tells_the_home_of_the_java_that_it_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = 'openjdk version "17.0.1" 2021-10-19\n    java.home = /opt/jdk 17\n'
+    monkeypatch.setenv("PATH", str(fake_java(tmp_path, told).parent))
+    monkeypatch.setenv("JAVA_HOME", "/another")
+    assert java_home() == Path("/opt/jdk 17")
+
+
 def test_no_java_tells_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FlinkError, match="apt install openjdk-17"):

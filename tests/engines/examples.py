@@ -91,12 +91,13 @@ def scorer(
     nodes: list[onnx.NodeProto],
     *,
     items: int = 4,
+    batch: int = 2,
     constants: dict[str, NDArray[Any]] | None = None,
     domains: tuple[str, ...] = ("",),
 ) -> bytes:
-    """A model of batch 2, width 50 and k 3 that lists by x [2, items + 1].
+    """A model of width 50 and k 3 that lists by x [batch, items + 1].
 
-    ``nodes`` make x out of start, the last of the history's items as float32 [2, items + 1].
+    ``nodes`` make x out of start, the last of the history's items as float32 [batch, items + 1].
     """
     frame = [
         helper.make_node("Slice", ["item", "from", "to", "axis"], ["cut"]),
@@ -118,11 +119,11 @@ def scorer(
     graph = helper.make_graph(
         frame,
         "scorer",
-        [info("item", TensorProto.INT64, [2, 50])],
+        [info("item", TensorProto.INT64, [batch, 50])],
         [
-            info("scores", TensorProto.FLOAT, [2, 3]),
-            info("items", TensorProto.INT64, [2, 3]),
-            info("channels", TensorProto.INT64, [2, 3]),
+            info("scores", TensorProto.FLOAT, [batch, 3]),
+            info("items", TensorProto.INT64, [batch, 3]),
+            info("channels", TensorProto.INT64, [batch, 3]),
         ],
         [numpy_helper.from_array(array, name) for name, array in values.items()],
     )
@@ -130,12 +131,12 @@ def scorer(
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
 
 
-def scorer_draft(model: bytes, items: int = 4) -> Draft:
+def scorer_draft(model: bytes, items: int = 4, batch: int = 2) -> Draft:
     """A draft around ``scorer(...)``."""
     return Draft(
         model=model,
         catalogue=Catalogue.build([str(item) for item in range(items)], np.ones(items)),
-        batch=2,
+        batch=batch,
         k=3,
         input_widths={"item": 50},
         channels=("only",),

@@ -43,7 +43,7 @@ def test_it_gives_the_same_figures_again_and_reports_progress() -> None:
 
 
 def test_what_cannot_be_evaluated_is_an_error() -> None:
-    with pytest.raises(EngineError, match=r"no such model[\s\S]*cooccurrence"):
+    with pytest.raises(EngineError, match=r"no such model[\s\S]*cooccurrence[\s\S]*fix"):
         evaluate_leave_one_out(CHAINS, "magic")
     with pytest.raises(EngineError, match="no user to test on"):
         evaluate_leave_one_out([("u", ["a"])])

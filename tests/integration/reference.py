@@ -16,6 +16,9 @@ from pipeline.replay.fold import Fold, profile_hash
 from pipeline.replay.judge import judge
 from schemas.reasons import Outcome, Reason
 
+PACKED_EVERY = 50
+"""Profiles are kept after one record in so many; all of them would take half a gigabyte."""
+
 
 class Place(NamedTuple):
     """Where a record lies: ``events`` or ``control``, partition, offset."""
@@ -52,6 +55,8 @@ class Reference:
         reasons: of every dead letter.
         folds: by user.
         states: after every record that asked for a list, by the place of that record.
+        times: event_time (as_of of an order) of those records, ms since 1970.
+        packed: the packed profile after some of them.
     """
 
     settings: Settings
@@ -59,6 +64,8 @@ class Reference:
     reasons: dict[Place, Reason] = field(default_factory=dict)
     folds: dict[str, Fold] = field(default_factory=dict)
     states: dict[Place, State] = field(default_factory=dict)
+    times: dict[Place, int] = field(default_factory=dict)
+    packed: dict[Place, bytes] = field(default_factory=dict)
 
     def take(self, records: Iterable[Record]) -> None:
         """Fold in records, those of one user in the order of the job."""
@@ -76,6 +83,9 @@ class Reference:
             self.outcomes[record.place] = step.outcome
             if step.action == "list":
                 self.states[record.place] = state_of(fold)
+                self.times[record.place] = verdict.event_time
+                if record.place.offset % PACKED_EVERY == 0:
+                    self.packed[record.place] = fold.profile.pack()
 
 
 def state_of(fold: Fold) -> State:

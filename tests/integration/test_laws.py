@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
+from collections.abc import Callable
 from itertools import chain
 
 import numpy as np
@@ -12,13 +14,14 @@ from engines.backends.onnx import OnnxBackend
 from engines.catalogue import item_hash
 from engines.features import features
 from engines.registry import Registry
-from pipeline.replay.fold import Fold
+from pipeline.replay.fold import profile_hash
 from schemas import codec
 from schemas.profile import PROFILE_DTYPE
 from schemas.reasons import Outcome, Reason
 from tests.integration import scenario
 from tests.integration.conftest import Played
 from tests.integration.reference import (
+    Place,
     Record,
     Reference,
     State,
@@ -86,15 +89,20 @@ def test_dead_letters_keep_key_and_value_and_say_why(played):
         assert (key, value) == (records[place].key, records[place].value)
 
 
+def source_of(record: dict[str, object]) -> Place:
+    stage = "control" if record["cause"] == "rerank" else "events"
+    return Place(stage, record["source_partition"], record["source_offset"])  # type: ignore[arg-type]
+
+
 def test_every_list_was_made_from_the_profile_that_its_event_left(played):
     """Not only the last ones: with ``emit = "latest"`` some are missing, none is wrong."""
     checked = 0
     for _, value, _ in played.lists:
         if value is not None:
             record = decoded(value)
-            stage = "control" if record["cause"] == "rerank" else "events"
-            place = (stage, record["source_partition"], record["source_offset"])
+            place = source_of(record)
             assert state_in(record) == played.reference.states[place], place
+            assert record["event_time"] == played.reference.times[place], place
             checked += 1
     assert checked > 2000
 
@@ -103,46 +111,75 @@ def test_digests_of_every_user_equal_the_reference(played):
     assert digest_errors(expected_states(played.reference), published_states(played)) == []
 
 
-def test_every_last_list_equals_the_reference_list_byte_for_byte(played):
+@pytest.fixture(scope="module")
+def ranking(played):
+    """Ranks one packed profile alone; returns the whole list as the job must have written it."""
     bundle, active = Registry(played.settings.engine.store).open_active()
+    with OnnxBackend(bundle) as backend:
+
+        def rank(packed: bytes, published: dict[str, object]) -> bytes:
+            profile = np.frombuffer(packed, PROFILE_DTYPE)
+            ranked = backend.run(features(profile, bundle.catalogue))
+            rows = zip(ranked.items[0], ranked.scores[0], ranked.channels[0], strict=True)
+            place = source_of(published)
+            again = {
+                "engine": bundle.label,
+                "engine_digest": bundle.digest,
+                "engine_seq": active.engine_seq,
+                "runtime": backend.runtime_digest,
+                "job_epoch": played.job["job_epoch"],
+                "degrade_level": 0,
+                "user_id": published["user_id"],
+                "user_epoch": int(profile["user_epoch"][0]),
+                "version": int(profile["version"][0]),
+                "cause": "event" if place.stage == "events" else "rerank",
+                "source_partition": place.partition,
+                "source_offset": place.offset,
+                "event_time": played.reference.times[place],
+                "generated_at": published["generated_at"],  # the one field that may differ
+                "events_digest": profile["events_digest"].tobytes(),
+                "profile_hash": profile_hash(packed),
+                "items": [
+                    {
+                        "item_id": bundle.catalogue.item_ids[item],
+                        "score": float(score),
+                        "reason": bundle.manifest.channels[channel],
+                    }
+                    for item, score, channel in rows
+                    if np.isfinite(score)
+                ],
+            }
+            return codec.encode("recommendation_list", again)
+
+        yield rank
+
+
+def test_every_last_list_equals_the_reference_list_byte_for_byte(played, ranking):
     lists = last_lists(played)
     assert len(lists) > 1900
-    with OnnxBackend(bundle) as backend:
-        for user, value in lists.items():
-            published = decoded(value)
-            again = reference_list(played.reference.folds[user], bundle, backend)
-            again |= {
-                "engine_seq": active.engine_seq,
-                "job_epoch": played.job["job_epoch"],
-                "user_id": user,
-                "cause": "rerank",
-            }
-            for name in ("source_partition", "source_offset", "event_time", "generated_at"):
-                again[name] = published[name]  # when and why, which the profile does not say
-            assert codec.encode("recommendation_list", again) == value, user
+    for user, value in lists.items():
+        packed = played.reference.folds[user].profile.pack()
+        assert ranking(packed, decoded(value)) == value, user
 
 
-def reference_list(fold: Fold, bundle, backend: OnnxBackend) -> dict[str, object]:
-    """The list of one user, ranked alone."""
-    profile = np.frombuffer(fold.profile.pack(), PROFILE_DTYPE)
-    ranked = backend.run(features(profile, bundle.catalogue))
-    rows = zip(ranked.items[0], ranked.scores[0], ranked.channels[0], strict=True)
-    return {
-        **state_of(fold)._asdict(),
-        "engine": bundle.label,
-        "engine_digest": bundle.digest,
-        "runtime": backend.runtime_digest,
-        "degrade_level": 0,
-        "items": [
-            {
-                "item_id": bundle.catalogue.item_ids[item],
-                "score": float(score),
-                "reason": bundle.manifest.channels[channel],
-            }
-            for item, score, channel in rows
-            if np.isfinite(score)
-        ],
-    }
+def test_lists_made_by_events_equal_the_reference_list_byte_for_byte(played, ranking):
+    checked = 0
+    for _, value, _ in played.lists:
+        published = decoded(value) if value is not None else None
+        if published and published["cause"] == "event":
+            packed = played.reference.packed.get(source_of(published))
+            if packed is not None:
+                assert ranking(packed, published) == value
+                checked += 1
+    assert checked > 500
+
+
+def test_negative_control_another_profile_gives_another_list(played, ranking):
+    user, value = next(iter(last_lists(played).items()))
+    profile = copy.deepcopy(played.reference.folds[user].profile)
+    profile.history.pop()
+    profile.version -= 1
+    assert ranking(profile.pack(), decoded(value)) != value
 
 
 def test_forgotten_users_get_a_tombstone_with_its_epoch(played):
@@ -174,39 +211,63 @@ def doubled(records: list[Record], at: int) -> list[Record]:
 
 
 def changed(records: list[Record], at: int) -> list[Record]:
-    """The same event under another id."""
-    record = records[at]
-    event = codec.decode("user_event", record.value) | {"event_id": "changed", "item_id": "other"}
-    changed_record = record._replace(value=codec.encode("user_event", event))
-    return [*records[:at], changed_record, *records[at + 1 :]]
+    """The same event, about another item."""
+    return replaced(records, at, item_id="another")
 
 
-@pytest.mark.parametrize("tamper", [dropped, doubled, changed])
-def test_negative_control_digests_tell_one_event(played, tamper):
+def made_ancient(records: list[Record], at: int) -> list[Record]:
+    """The same event, at a time that is refused."""
+    return replaced(records, at, event_time=0)
+
+
+def replaced(records: list[Record], at: int, **changes: object) -> list[Record]:
+    event = codec.decode("user_event", records[at].value) | changes
+    other = records[at]._replace(value=codec.encode("user_event", event))
+    return [*records[:at], other, *records[at + 1 :]]
+
+
+def tampered(played: Played, tamper: Callable[[list[Record], int], list[Record]]) -> Reference:
+    """The reference of one user's records, after one applied event was tampered with."""
     user, at = an_applied_event(played)
     records = [record for record in chain(*played.phases) if record.key == user.encode()]
     reference = Reference(played.settings)
     reference.take(tamper(records, at))
-    expected = expected_states(played.reference) | expected_states(reference)
+    return reference
+
+
+@pytest.mark.parametrize("tamper", [dropped, doubled, changed])
+def test_negative_control_digests_tell_one_event(played, tamper):
+    expected = expected_states(played.reference) | expected_states(tampered(played, tamper))
     errors = digest_errors(expected, published_states(played))
-    assert [error.split(":")[0] for error in errors] == [user]
+    assert [error.split(":")[0] for error in errors] == [an_applied_event(played)[0]]
+
+
+@pytest.mark.parametrize("tamper", [dropped, doubled, made_ancient])
+def test_negative_control_conservation_tells_one_event(played, tamper):
+    user = an_applied_event(played)[0].encode()
+    own = {record.place for record in chain(*played.phases) if record.key == user}
+    others = {p: o for p, o in played.reference.outcomes.items() if p not in own}
+    errors = conservation_errors(others | tampered(played, tamper).outcomes, played.written)
+    assert len(errors) == 1
 
 
 def an_applied_event(played: Played) -> tuple[str, int]:
-    """A user with many events, and the place of an applied one among that user's records."""
-    user = max(
-        played.reference.folds, key=lambda name: played.reference.folds[name].profile.version
-    )
+    """A user with many events, and the place of the newest one in history among their records."""
+    folds = played.reference.folds
+    user = max(folds, key=lambda name: folds[name].profile.version)
     records = [record for record in chain(*played.phases) if record.key == user.encode()]
-    outcomes = [played.reference.outcomes[record.place] for record in records]
-    return user, outcomes.index(Outcome.APPLIED, len(records) // 2)
+    return user, max(at for at, one in enumerate(records) if enters_history(played, one))
+
+
+def enters_history(played: Played, record: Record) -> bool:
+    applied = played.reference.outcomes[record.place] is Outcome.APPLIED
+    return applied and codec.decode("user_event", record.value)["event_type"] != "impression"
 
 
 def test_negative_control_conservation_tells_one_offset(played):
     outcomes, written = played.reference.outcomes, played.written
     place, outcome = written[1000]
     other = "late" if outcome != "late" else "applied"
-    assert conservation_errors(outcomes, [row for row in written if row[0] != place])  # dropped
-    assert conservation_errors(outcomes, [*written, (place, other)])  # doubled
-    assert conservation_errors(outcomes, [*written[:1000], (place, other), *written[1001:]])
+    assert conservation_errors(outcomes, [row for row in written if row[0] != place])  # lost
+    assert conservation_errors(outcomes, [*written, (place, other)])  # two outcomes
     assert not conservation_errors(outcomes, [*written, (place, outcome)])  # a harmless repetition

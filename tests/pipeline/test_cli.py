@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from deploy.local import broker
 from pipeline import kafka
 from pipeline.cli import app
 
@@ -109,6 +110,25 @@ def test_no_broker_is_told_with_its_fix(
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 6
     assert "headrace up" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    free_ports: Callable[[int], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "find_java", lambda: "java")
+    monkeypatch.setattr(broker, "_jars", lambda lib: lib)
+    port, controller_port = free_ports(2)
+    given = {
+        "run_dir": "/proc/x",
+        "local.port": port,
+        "local.controller_port": controller_port,
+        "kafka.bootstrap_servers": f"127.0.0.1:{port}",
+    }
+    flags = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+    result = CliRunner().invoke(app, ["up", *flags])
+    assert result.exit_code == 1
+    assert "/proc/x" in result.stderr
+    assert "run_dir" in result.stderr
 
 
 def test_a_store_without_an_engine_says_how_to_make_one() -> None:

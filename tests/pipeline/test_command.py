@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,15 @@ def show(call: Call) -> dict[str, Any]:
     return {"a": 1, "b": 2}
 
 
+def touch(call: Call) -> dict[str, Any]:
+    Path("/proc/x").mkdir()
+    return {}
+
+
+def measure(call: Call) -> dict[str, Any]:
+    return {"rate": float("nan")}
+
+
 def interrupt(call: Call) -> dict[str, Any]:
     raise KeyboardInterrupt
 
@@ -36,7 +46,7 @@ def partitions(call: Call) -> dict[str, Any]:
 @pytest.fixture
 def app() -> typer.Typer:
     made = typer.Typer()
-    for body in (answer, show, fail, interrupt, partitions):
+    for body in (answer, show, fail, touch, measure, interrupt, partitions):
         register(made, body)
     return made
 
@@ -72,6 +82,22 @@ def test_with_json_an_error_is_the_last_line_too(app: typer.Typer) -> None:
     assert json.loads(result.stdout)["fix"] == "mend it"
 
 
+def test_what_the_operating_system_refuses_is_no_traceback(app: typer.Typer) -> None:
+    result = CliRunner().invoke(app, ["touch", "--json"])
+    assert result.exit_code == 1
+    lines = [line.split(":")[0].strip() for line in result.stderr.splitlines()]
+    assert lines == ["error", "expected", "received", "fix"]
+    told = json.loads(result.stdout)
+    assert "/proc/x" in told["received"]
+    assert "/proc/x" in told["fix"]
+
+
+def test_nan_is_never_printed_as_json(app: typer.Typer) -> None:
+    result = CliRunner().invoke(app, ["measure", "--json"])
+    assert isinstance(result.exception, ValueError)
+    assert result.stdout == ""
+
+
 def test_ctrl_c_ends_without_a_traceback(app: typer.Typer) -> None:
     result = CliRunner().invoke(app, ["interrupt"])
     assert result.exit_code == 130
@@ -83,3 +109,4 @@ def test_set_wins_and_is_read_by_type(app: typer.Typer) -> None:
     assert result.stdout == "partitions = 9\n"
     result = CliRunner().invoke(app, ["partitions", "--set", "kafka.partitions"])
     assert (result.exit_code, "NAME=VALUE" in result.stderr) == (2, True)
+    assert "fix: " in result.stderr

@@ -5,13 +5,14 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 from rich.console import Console
 
 from pipeline import kafka
 from pipeline.config import Settings, load_settings
 from pipeline.consume import Newest, Published, as_json, consume
 from pipeline.lists import provenance, rendered, titles
-from schemas import codec
+from schemas import codec, errors
 
 
 def record(user: str, version: int, **changes: Any) -> dict[str, Any]:
@@ -51,6 +52,49 @@ class Message:
     def headers(self) -> Any:
         return self._parts[2]
 
+    def error(self) -> Any:
+        return None
+
+
+class Failure:
+    """A record that is an error of librdkafka."""
+
+    def __init__(self, code: int) -> None:
+        self._error = KafkaError(code)
+
+    def error(self) -> KafkaError:
+        return self._error
+
+
+class Consumer:
+    """Hands out what it was given, then acts as if Ctrl-C were pressed."""
+
+    def __init__(self, *records: Any) -> None:
+        self._records = iter(records)
+        self.closed = False
+
+    def poll(self, timeout_s: float) -> Any:
+        try:
+            return next(self._records)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def followed(
+    monkeypatch: pytest.MonkeyPatch, *records: Any, **how: Any
+) -> tuple[list[Published], dict[str, Any]]:
+    """What is shown and told when these come while following."""
+    consumer = Consumer(*records)
+    monkeypatch.setattr(kafka, "reader", lambda *_, **__: consumer)
+    shown: list[Published] = []
+    try:
+        return shown, consume(load_settings(environ={}), shown.append, follow=True, **how)
+    finally:
+        assert consumer.closed
+
 
 def listed(user: str, version: int, **changes: Any) -> Published:
     value = codec.encode("recommendation_list", record(user, version, **changes))
@@ -76,7 +120,8 @@ def test_the_newest_wins_in_whatever_order_they_arrive(arrival: tuple[int, ...])
     newest = Newest()
     for place in arrival:
         newest.offer(IN_ORDER[place])
-    assert newest.by_user["u"] == IN_ORDER[-1]
+    assert not any(map(newest.offer, IN_ORDER[:-1]))
+    assert newest.offer(IN_ORDER[-1])
 
 
 def test_an_older_list_is_not_taken_and_an_equal_one_is() -> None:
@@ -85,6 +130,9 @@ def test_an_older_list_is_not_taken_and_an_equal_one_is() -> None:
     assert not newest.offer(listed("u", 1))
     assert newest.offer(listed("u", 2, generated_at=1_600_000_009_000))
     assert newest.offer(listed("v", 1))
+    assert newest.counts() == {"users": 2, "forgotten": 0}
+    newest.offer(tombstone("v", 1))
+    assert newest.counts() == {"users": 1, "forgotten": 1}
 
 
 def test_a_list_is_shown_with_titles_and_provenance() -> None:
@@ -112,6 +160,40 @@ def test_digests_are_hex_digits_in_json() -> None:
 
 def test_without_an_engine_there_are_no_titles() -> None:
     assert titles(load_settings(flags={"engine.store": "/nowhere"}, environ={})) == {}
+
+
+def lists_of(users: int) -> list[Message]:
+    names = [f"user-{at}" for at in range(users)]
+    return [Message(u, codec.encode("recommendation_list", record(u, 1))) for u in names]
+
+
+def test_following_goes_on_until_ctrl_c_and_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = Failure(KafkaError._PARTITION_EOF)
+    gone = Message("user-3", None, [("user_epoch", b"1"), ("job_epoch", b"1")])
+    shown, told = followed(monkeypatch, *lists_of(25), None, end, gone)
+    assert len(shown) == 26
+    assert told == {"users": 24, "forgotten": 1, "lists": []}
+
+
+def test_following_ends_at_a_limit_and_tells_what_was_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown, told = followed(monkeypatch, *lists_of(25), limit=3)
+    assert len(shown) == 3
+    assert [one["user_id"] for one in told["lists"]] == ["user-0", "user-1", "user-2"]
+
+
+def test_an_error_while_following_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.KafkaError, match="TOPIC_AUTHORIZATION_FAILED"):
+        followed(monkeypatch, Failure(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+
+
+def test_without_following_ten_lists_are_shown_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "read_to_end", lambda *_, **__: iter(lists_of(25)))
+    for limit, expected in ((None, 10), (3, 3), (0, 25)):
+        shown: list[Published] = []
+        told = consume(load_settings(environ={}), shown.append, limit=limit)
+        assert (len(shown), len(told["lists"]), told["users"]) == (expected, expected, 25)
 
 
 @pytest.mark.real

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.delivery import Ledger, Progress, Span
+from pipeline.delivery import Ledger, Progress, Span, Standing
 
 
 class Refused:
@@ -54,9 +54,10 @@ def test_a_refused_record_is_a_gap_for_ever(sizes: list[int], data: st.DataObjec
 def test_progress_is_of_one_log_and_one_topic(tmp_path: Path) -> None:
     one = Progress.of(tmp_path / "produce", {"log": "a", "topic": "t"})
     other = Progress.of(tmp_path / "produce", {"log": "a", "topic": "u"})
-    assert one.read() == (0, False)
-    one.write(12)
-    one.write(15, finished=True)
-    assert (one.read(), other.read()) == ((15, True), (0, False))
+    assert one.read() is None
+    one.write(Standing(12, reach=20, since_ms=1_600_000_000_000))
+    assert one.read() == Standing(12, reach=20, since_ms=1_600_000_000_000)
+    one.write(Standing(15, finished=True))
+    assert (one.read(), other.read()) == (Standing(15, finished=True), None)
     assert json.loads(one.file.read_text())["identity"] == {"log": "a", "topic": "t"}
     assert list(one.file.parent.iterdir()) == [one.file]

@@ -126,6 +126,9 @@ def test_reading_to_the_end_gives_everything_and_a_key_only_its_partition(
     producer.flush()
 
     everything = list(kafka.read_to_end(settings, topic))
+    times_ms = sorted(message.timestamp()[1] for message in everything)
+    assert len(list(kafka.read_to_end(settings, topic, since_ms=times_ms[0]))) == 200
+    assert list(kafka.read_to_end(settings, topic, since_ms=times_ms[-1] + 1)) == []
     assert sorted(int(message.value()) for message in everything) == list(range(200))
     of_user = list(kafka.read_to_end(settings, topic, key=b"user-7"))
     assert len({message.partition() for message in of_user}) == 1

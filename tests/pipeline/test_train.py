@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+import pipeline.train as training
 from engines.models import cooccurrence
 from engines.registry import Registry
 from pipeline.config import Settings, load_settings
@@ -42,6 +45,23 @@ def test_a_log_becomes_an_engine_of_the_store(store: Settings, log: Path) -> Non
 def test_what_comes_after_until_is_not_learnt(store: Settings, log: Path) -> None:
     told = train(store, "cooccurrence", "jsonl", log, until_ms=START_MS + 500_000)
     assert (told["events"], told["engine"]) == (500, "cooccurrence@1")
+
+
+def test_rows_that_are_passed_over_are_progress_too(
+    store: Settings, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals: list[int | None] = []
+    told: list[int] = []
+
+    @contextmanager
+    def bar(console: object, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        totals.append(total)
+        yield told.append
+
+    monkeypatch.setattr(training, "bar", bar)
+    train(store, "cooccurrence", "jsonl", log, until_ms=START_MS + 500_000)
+    assert totals == [EVENTS]
+    assert told[-1] == EVENTS
 
 
 def test_titles_come_from_the_active_engine(store: Settings) -> None:

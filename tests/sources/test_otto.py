@@ -27,6 +27,7 @@ def test_sessions_are_merged_by_time(tmp_path: Path) -> None:
         UserEvent("otto-7-1", "7", "2", "purchase", 1_600_000_000_009),
     ]
     assert [item.item_id for item in open_source("otto", path).items()] == ["1", "2"]
+    assert open_source("otto", path).total == 3
 
 
 def test_an_empty_file_has_no_events(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_the_real_sample() -> None:
     source = open_source("otto", shared_data("otto_sample.jsonl"))
     events = list(source)
-    assert len(events) == 862
+    assert len(events) == source.total == 862
     assert len({event.event_id for event in events}) == 862
     assert len({event.user_id for event in events}) == 20
     assert all(a.event_time <= b.event_time for a, b in pairwise(events))

@@ -135,6 +135,21 @@ def test_parquet_values_that_cannot_be_read(
     assert received in error.value.received
 
 
+def test_a_file_of_another_kind_is_pointed_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.parquet", json.dumps(ROW))
+    for kind in ("parquet", "retail"):
+        with pytest.raises(SourceError, match="--source"):
+            open_source(kind, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "total"), [("", 0), ("{}\n\n{}\n", 2), ("{}\n{}", 2)], ids=["none", "blank", "cut"]
+)
+def test_json_lines_are_counted(tmp_path: Path, text: str, total: int) -> None:
+    (tmp_path / "log.jsonl").write_text(text)
+    assert open_source("jsonl", tmp_path / "log.jsonl").total == total
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -38,6 +38,12 @@ def test_no_path_and_an_empty_folder_are_refused(kind: str, tmp_path: Path) -> N
         open_source(kind, tmp_path)
 
 
+def test_a_path_for_a_log_that_is_made_up_is_refused() -> None:
+    with pytest.raises(SourceError, match="made up") as error:
+        open_source("synthetic", Path("log.csv"))
+    assert "--source" in error.value.fix
+
+
 def test_files_of_a_folder_are_one_log(tmp_path: Path) -> None:
     write(tmp_path / "b.txt", "2 20 21")
     write(tmp_path / "a.txt", "1 10 11")

@@ -16,7 +16,9 @@ from tests.sources.examples import write
 
 def test_all_first_items_come_before_all_second_ones(tmp_path: Path) -> None:
     path = write(tmp_path / "log.txt", "1 a b", "2 c", "", "3 a d e")
-    events = list(open_source("sequences", path))
+    source = open_source("sequences", path)
+    events = list(source)
+    assert len(events) == source.total
     assert [event.item_id for event in events] == ["a", "c", "a", "b", "d", "e"]
     assert events[4] == UserEvent("sequence-3-1", "3", "d", "click", START_MS + STEP_MS + 2)
 

@@ -109,6 +109,30 @@ def test_warm_up_catches_rows_that_mix_behind_a_transpose(tmp_path: Path) -> Non
         backend.warm_up()
 
 
+@pytest.mark.parametrize("swapped", [(5, 6), (1, 6), (0, 7)])
+def test_warm_up_catches_two_rows_that_change_places(
+    tmp_path: Path, swapped: tuple[int, int]
+) -> None:
+    order = np.arange(8)
+    order[list(swapped)] = swapped[::-1]
+    with (
+        OnnxBackend(opened(tmp_path, gathered(order))) as backend,
+        pytest.raises(EngineError, match="mixes the rows of a batch"),
+    ):
+        backend.warm_up()
+
+
+def test_warm_up_takes_rows_that_are_gathered_where_they_were(tmp_path: Path) -> None:
+    with OnnxBackend(opened(tmp_path, gathered(np.arange(8)))) as backend:
+        backend.warm_up()
+
+
+def gathered(order: NDArray[np.int64]) -> Draft:
+    """An engine of batch 8 that lists in row n what belongs in row ``order[n]``."""
+    swap = node("Gather", ["start", "order"], ["x"], axis=0)
+    return scorer_draft(scorer([swap], items=40, batch=8, constants={"order": order}), 40, 8)
+
+
 def test_scores_that_are_not_numbers_are_an_error(tmp_path: Path) -> None:
     model = scorer([node("Log", ["start"], ["log"]), node("Mul", ["log", "start"], ["x"])])
     bundle = opened(tmp_path, scorer_draft(model))

@@ -20,7 +20,8 @@ import org.apache.flink.table.functions.TableFunction;
  * refused.
  *
  * <p>A key or value above the limit is cut to that many bytes, and its SHA-256 and whole length are
- * added as headers, so that a dead letter always fits; the original is at its source offset.
+ * added as headers; the original is at its source offset. The limit holds for each of the two, and
+ * the settings allow 500,000, so that both fit into 1 MiB, a producer's default for one record.
  */
 @FunctionHint(
     output =

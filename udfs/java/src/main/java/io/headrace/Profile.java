@@ -100,7 +100,7 @@ public final class Profile {
   }
 
   /**
-   * Erases everything up to {@code asOf} and leaves a marker.
+   * Erases the whole profile and leaves a marker: events up to {@code asOf} never enter it again.
    *
    * @return false if the user was already forgotten as of then, and only the order was counted
    */
