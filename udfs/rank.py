@@ -45,10 +45,10 @@ class Rank(ScalarFunction):  # type: ignore[misc]
 
     def eval(self, *columns: pd.Series[Any]) -> pd.DataFrame:
         rows = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
-        started = time.perf_counter()
+        before_s = self._ranker.inference_s
         answers = answer(rows, self._ranker.rank, self._settings.emit)
         if self._metrics:
-            self._metrics.update(rows, answers.actions, time.perf_counter() - started)
+            self._metrics.update(rows, answers.actions, self._ranker.inference_s - before_s)
         return answers.frame()
 
 
@@ -58,7 +58,7 @@ class RankMetrics:
     Attributes:
         lists, superseded, failed: counters of rows by their answer.
         batch_size: rows of a batch.
-        rank_ms: time to answer a batch: features, engine and encoding.
+        inference_ms: time in the engine for a batch.
         freshness_ms: age of the oldest event that got a list in the batch.
         engine_seq: activation counter of the engine.
     """
@@ -67,15 +67,15 @@ class RankMetrics:
         self._answers = {name: group.counter(name) for name in ("superseded", "failed")}
         self._answers["list"] = group.counter("lists")
         self._batch_size = group.distribution("batch_size")
-        self._rank_ms = group.distribution("rank_ms")
+        self._inference_ms = group.distribution("inference_ms")
         self._freshness_ms = group.distribution("freshness_ms")
         group.gauge("engine_seq", lambda: engine_seq)
 
-    def update(self, rows: pd.DataFrame, actions: list[str], seconds: float) -> None:
+    def update(self, rows: pd.DataFrame, actions: list[str], inference_s: float) -> None:
         for action, counter in self._answers.items():
             counter.inc(actions.count(action))
         self._batch_size.update(len(rows))
-        self._rank_ms.update(round(seconds * 1000))
+        self._inference_ms.update(round(inference_s * 1000))
         fresh = [
             event_time
             for event_time, cause, action in zip(

@@ -14,6 +14,7 @@ Every row gets exactly one answer:
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,11 +67,17 @@ class RankSettings:
 
 
 class Ranker:
-    """An open engine and the encoder for its lists."""
+    """An open engine and the encoder for its lists.
+
+    Attributes:
+        seq: activation counter of the engine.
+        inference_s: time spent in the engine so far, in seconds.
+    """
 
     def __init__(self, settings: RankSettings) -> None:
         bundle = Registry(settings.store).open_exactly(settings.engine)
         self.seq = settings.engine.engine_seq
+        self.inference_s = 0.0
         self.catalogue = bundle.catalogue
         self.backend = OnnxBackend(bundle, threads=settings.threads)
         self.backend.activate()
@@ -102,7 +109,10 @@ class Ranker:
         profiles: NDArray[Any] = np.frombuffer(b"".join(rows["profile"]), PROFILE_DTYPE)
         if len(profiles) != len(rows):
             raise ValueError(f"{len(rows)} rows hold {len(profiles)} profiles")
-        ranked = self.backend.run(features(profiles, self.catalogue))
+        tensors = features(profiles, self.catalogue)
+        started = time.perf_counter()
+        ranked = self.backend.run(tensors)
+        self.inference_s += time.perf_counter() - started
         columns = {name: rows[name].to_numpy() for name in COLUMNS}
         columns |= {name: profiles[name] for name in ("user_epoch", "version")}
         return self.encoder.encode(columns, ranked)
