@@ -99,7 +99,8 @@ def register(app: typer.Typer, body: Body) -> Body:
     def invoke(**given: Any) -> None:
         call = Call(*(given.pop(shared.name) for shared in _SHARED))
         # As Ctrl-C: what a command started, it stops on its way out.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         try:
             result = body(call, **given)
         except HeadraceError as error:

@@ -36,6 +36,7 @@ POLL_S = 0.2
 STATUS_FILE = "job.json"
 LOCK_FILE = "job.lock"
 ENDED = {"FINISHED", "FAILED"}
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ANY_ENGINE = Active(
     name="any", version="any", manifest_sha256="0" * 64, engine_seq=1, activated_at=""
 )
@@ -262,7 +263,7 @@ def stopping_on_signals() -> Iterator[Stop]:
         # The signal may have gone to the JVM as well; py4j would log a traceback about its end.
         logging.disable()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in STOPPING}
     try:
         yield stop
     finally:
