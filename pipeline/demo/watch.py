@@ -23,6 +23,7 @@ from schemas import codec
 from schemas.errors import CodecError
 
 RECENT_S = 10
+POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,10 @@ class Watch(threading.Thread):
     def run(self) -> None:
         consumer = kafka.reader(self._settings, list(self._take))
         while not self._closing.is_set():
-            for message in consumer.consume(1000, 0.05):
-                if not message.error():
-                    self._take[message.topic()](message)
+            # One by one: consume() would wait for a full batch and let the lists look older.
+            message = consumer.poll(POLL_S)
+            if message is not None and not message.error():
+                self._take[message.topic()](message)
         consumer.close()
 
     def close(self) -> None:
