@@ -104,7 +104,7 @@ def person(stage: Stage, tally: Tally) -> Panel:
 def actions(stage: Stage) -> Text:
     text = Text()
     for event in reversed(stage.acted):
-        text.append(f"{event.event_type:9}", style="cyan")
+        text.append(f"{event.event_type:11}", style="cyan")
         text.append(f"{stage.titles[event.item_id]}\n")
     return text
 

@@ -63,11 +63,11 @@ class Consumer:
         self.emptied = threading.Event()
         self.closed = False
 
-    def consume(self, count: int, timeout_s: float) -> list[Message]:
-        taken, self.messages = self.messages[:2], self.messages[2:]
-        if not taken:
-            self.emptied.set()
-        return taken
+    def poll(self, timeout_s: float) -> Message | None:
+        if self.messages:
+            return self.messages.pop(0)
+        self.emptied.set()
+        return None
 
     def close(self) -> None:
         self.closed = True
