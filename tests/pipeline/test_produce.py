@@ -74,12 +74,12 @@ def test_a_killed_run_goes_on_and_every_event_is_there_once(settings: Settings, 
         "jsonl",
         str(log),
         "--rate",
-        "1000",
+        "500",
     ]
     running = subprocess.Popen(command, env=as_environment(settings))
     events_topic = settings.kafka.events_topic
     # Until much is in the topic that the progress file does not tell of.
-    while not 0 < known(settings) < kafka.end_offset(settings.kafka, events_topic) - 300:
+    while not 0 < known(settings) < kafka.end_offset(settings.kafka, events_topic) - 50:
         with pytest.raises(subprocess.TimeoutExpired):
             running.wait(0.02)
     running.kill()
