@@ -26,7 +26,7 @@ setup: $(VENV) jar ## Install everything: .venv, a JDK and Maven where missing, 
 jar: $(UDFS) $(CONNECTOR) $(BROKER) ## Build the Java part, fetch the Kafka connector and broker
 
 demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARGS=...
-	$(BIN)/headrace demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
+	$(BIN)/headrace demo --json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 test: setup ## Run all tests; ARGS= for pytest
 	$(BIN)/python -m pytest $(ARGS)
