@@ -5,9 +5,7 @@ Tests that ask for ``broker_settings`` or ``settings`` carry ``@pytest.mark.real
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -22,14 +20,9 @@ _numbers = count(1)
 def free_ports() -> Callable[[int], list[int]]:
     """Ports of the loopback address that nobody listens on."""
 
-    def find(number: int) -> list[int]:
-        with ExitStack() as open_together:
-            sockets = [open_together.enter_context(socket.socket()) for _ in range(number)]
-            for one in sockets:
-                one.bind(("127.0.0.1", 0))
-            return [int(one.getsockname()[1]) for one in sockets]
+    from pipeline.run import free_ports
 
-    return find
+    return free_ports
 
 
 @pytest.fixture(scope="session")
