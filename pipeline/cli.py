@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cluster_cli import cluster
 from pipeline.command import Call, Result, register
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ command = partial(register, app)
 bench = typer.Typer(help="Measure the whole path on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 measurement = partial(register, bench)
+app.add_typer(cluster, name="cluster")
 
 Kind = Annotated[
     str,
@@ -284,9 +286,9 @@ def plan(call: Call) -> Result:
 
     Example: headrace plan
     """
-    from pipeline.run import plan
+    from pipeline.run import explain
 
-    return plan(call.settings)
+    return explain(call.settings)
 
 
 @command

@@ -23,8 +23,10 @@ NEEDED_JARS = ("headrace-udfs.jar", "flink-sql-connector-kafka-5.0.0-2.2.jar")
 # fast. Classes fill 170 MB; without that threshold they would mean five full collections at start.
 JVM_ARGS = "-Xms256m -Xmx1g -XX:+UseSerialGC -XX:MetaspaceSize=192m -XX:-UsePerfData -Xshare:auto"
 
-RESTARTS_IN_A_ROW = "8"
-"""After so many failures without a healthy hour in between the job gives up: it cannot work."""
+RESTARTS_IN_A_ROW = "20"
+"""After so many failures, about 12 minutes, without a healthy hour in between the job gives up."""
+FAILED_CHECKPOINTS_IN_A_ROW = "100"
+"""A job whose checkpoints fail makes lists all the same; `headrace status` tells their age."""
 
 
 def jars() -> list[Path]:
@@ -44,19 +46,25 @@ def jars() -> list[Path]:
     return [JARS / name for name in NEEDED_JARS]
 
 
-def configuration(settings: Settings, web_port: int) -> dict[str, str]:
-    """Flink's settings, by Flink's names."""
+def configuration(settings: Settings) -> dict[str, str]:
+    """What the job asks of Flink, wherever it runs, by Flink's names."""
     job = settings.job
     return {
         "pipeline.name": job.name,
         "pipeline.jars": ";".join(jar.resolve().as_uri() for jar in jars()),
         "pipeline.object-reuse": "true",
+        "pipeline.max-parallelism": str(job.max_parallelism),
         "parallelism.default": str(job.parallelism),
         "execution.buffer-timeout.interval": f"{job.buffer_timeout_ms} ms",
         "execution.checkpointing.interval": f"{job.checkpoint_interval_ms} ms",
         # State is exact in either mode; job.delivery is about what the sinks show.
         "execution.checkpointing.mode": "EXACTLY_ONCE",
-        "execution.checkpointing.dir": (settings.run_dir / "checkpoints").resolve().as_uri(),
+        "execution.checkpointing.dir": state_folder(settings, "checkpoints"),
+        "execution.checkpointing.savepoint-dir": state_folder(settings, "savepoints"),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.tolerable-failed-checkpoints": FAILED_CHECKPOINTS_IN_A_ROW,
+        "execution.checkpointing.incremental": "true",
+        "state.backend.type": job.state_backend,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": RESTARTS_IN_A_ROW,
         "python.executable": sys.executable,
@@ -65,6 +73,25 @@ def configuration(settings: Settings, web_port: int) -> dict[str, str]:
         "python.fn-execution.bundle.time": str(job.bundle_time_ms),
         "python.fn-execution.arrow.batch.size": str(job.bundle_size),
         "python.metric.enabled": str(job.python_metrics).lower(),
+        # Plans name tables and functions and hold no copy of them.
+        "table.plan.compile.catalog-objects": "IDENTIFIER",
+        "table.plan.restore.catalog-objects": "IDENTIFIER",
+    }
+
+
+def state_folder(settings: Settings, kind: str) -> str:
+    """The folder of checkpoints or savepoints, as a URI."""
+    root = settings.job.state_dir or settings.run_dir.resolve().as_uri()
+    return f"{root.rstrip('/')}/{kind}"
+
+
+def mini_cluster(web_port: int) -> dict[str, str]:
+    """A cluster within the client's JVM, on loopback only.
+
+    Args:
+        web_port: of Flink's web page and REST interface, 0 for any.
+    """
+    return {
         "jobmanager.bind-host": "127.0.0.1",
         "taskmanager.bind-host": "127.0.0.1",
         "rest.address": "127.0.0.1",
@@ -74,7 +101,7 @@ def configuration(settings: Settings, web_port: int) -> dict[str, str]:
     }
 
 
-def table_environment(settings: Settings, web_port: int = 0) -> TableEnvironment:
+def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvironment:
     """A streaming table environment in a JVM of its own.
 
     The JVM is a child of this process and ends with it. Python functions run in a process of their
@@ -82,12 +109,12 @@ def table_environment(settings: Settings, web_port: int = 0) -> TableEnvironment
 
     Args:
         settings: of the job.
-        web_port: loopback port of Flink's web page and REST interface, 0 for none.
+        where: Flink's settings of the cluster that is to run it, such as `mini_cluster`.
 
     Raises:
         FlinkError: Java or a jar is missing, or the JVM did not start.
     """
-    options = configuration(settings, web_port)
+    options = {**configuration(settings), **where}
     log_dir = settings.run_dir / "flink"
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ |= {
@@ -102,13 +129,9 @@ def table_environment(settings: Settings, web_port: int = 0) -> TableEnvironment
     config = Configuration()
     for name, value in options.items():
         config.set_string(name, value)
+    mode = EnvironmentSettings.new_instance().in_streaming_mode()
     try:
-        return TableEnvironment.create(
-            EnvironmentSettings.new_instance()
-            .in_streaming_mode()
-            .with_configuration(config)
-            .build()
-        )
+        return TableEnvironment.create(mode.with_configuration(config).build())
     except RuntimeError as error:
         raise FlinkError(
             "Flink's JVM did not start",

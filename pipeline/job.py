@@ -9,12 +9,12 @@ One statement set, one hash exchange, one Python operator.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from engines.registry import Active
 from pipeline.config import Settings
-from pipeline.flink import create_table, literal
-from pipeline.sections import Section
+from pipeline.flink import create_table
 from udfs.ranker import RankSettings
 
 if TYPE_CHECKING:
@@ -34,11 +34,8 @@ SINK_COLUMNS = """
     headers MAP<STRING, BYTES> METADATA"""
 
 DECODED = """
-SELECT {stage} AS stage, d.* FROM {function}(
+SELECT '{table}' AS stage, d.* FROM {function}(
     input => TABLE {table},
-    max_value_bytes => {max_value_bytes},
-    min_event_time_ms => {min_event_time_ms},
-    max_ahead_ms => {max_ahead_ms},
     uid => 'decode-{table}') AS d"""
 
 GOOD = """
@@ -49,32 +46,24 @@ FROM decoded WHERE reason IS NULL"""
 PROFILES = """
 SELECT * FROM RollingProfile(
     input => TABLE good PARTITION BY user_id,
-    allowed_lateness_ms => {allowed_lateness_ms},
-    expire_after_ms => {expire_after_ms},
-    audit => {audit},
     uid => 'rolling-profile')"""
 
 RANKED = """
-SELECT user_id, user_epoch,
-       Rank_(user_id, action, profile, cause, event_time, source_partition, source_offset) AS answer
+SELECT user_id, headers, Rank_(user_id, request) AS answer
 FROM profiles"""
 
-# A tombstone has no value, so its epoch travels in a header.
+# 1 is a list, 2 a tombstone; other answers have no value, which Kafka would read as a tombstone.
 RECOMMENDATIONS = """
 INSERT INTO recommendations
-SELECT ENCODE(user_id, 'UTF-8'), ranked.answer.`value`,
-       CASE WHEN ranked.answer.action = 'tombstone'
-            THEN MAP['user_epoch', ENCODE(CAST(user_epoch AS STRING), 'UTF-8'),
-                     'job_epoch', ENCODE('{job_epoch}', 'UTF-8')] END
-FROM ranked WHERE ranked.answer.action IN ('list', 'tombstone')"""
+SELECT ENCODE(user_id, 'UTF-8'), ranked.answer.`value`, headers
+FROM ranked WHERE ranked.answer.action IN (1, 2)"""
 
 DEAD_LETTERS = """
 INSERT INTO dead_letters
 SELECT l.record_key, l.record_value, l.headers
 FROM decoded,
 LATERAL TABLE(DeadLetter(topic, `partition`, `offset`, `timestamp`, decoded.record_key,
-    decoded.record_value, stage, reason, message, {dead_letter_limit_bytes}))
-    AS l(record_key, record_value, headers)
+    decoded.record_value, stage, reason, message)) AS l(record_key, record_value, headers)
 WHERE reason IS NOT NULL"""
 
 AUDIT = """
@@ -87,10 +76,10 @@ SELECT CAST(NULL AS BYTES),
 FROM profiles"""
 
 
-def build(
+def declare(
     tables: TableEnvironment, settings: Settings, engine: Active, *, bounded: bool = False
-) -> StatementSet:
-    """Declare the whole job.
+) -> None:
+    """Declare what the statements, or a plan compiled of them, refer to by name.
 
     Args:
         tables: a streaming table environment.
@@ -98,10 +87,10 @@ def build(
         engine: the one to rank with.
         bounded: read to the present end of the topics and finish.
     """
+    told = parameters(settings, engine)
+    tables.get_config().set("pipeline.global-job-parameters", json.dumps(told))
     declare_functions(tables, settings, engine)
     declare_topics(tables, settings, bounded)
-    declare_flow(tables, settings)
-    return statements(tables, settings)
 
 
 def declare_functions(tables: TableEnvironment, settings: Settings, engine: Active) -> None:
@@ -126,39 +115,36 @@ def declare_topics(tables: TableEnvironment, settings: Settings, bounded: bool) 
             tables.execute_sql(create_table(table, SINK_COLUMNS, sink_options(settings, topic)))
 
 
-def declare_flow(tables: TableEnvironment, settings: Settings) -> None:
-    limits = bigints(settings.decode)
+def statements(tables: TableEnvironment, *, audit: bool) -> StatementSet:
+    """The whole job as SQL, which names no setting: see `pipeline.plan`."""
     decoded = [
-        DECODED.format(stage=literal(table), table=table, function=function, **limits)
+        DECODED.format(table=table, function=function)
         for table, function in (("events", "DecodeEvent"), ("control", "DecodeControl"))
     ]
-    profiles = PROFILES.format(
-        audit=literal(bool(settings.kafka.audit_topic)),
-        **bigints(settings.profile),
-    )
     for name, query in (
         ("decoded", " UNION ALL ".join(decoded)),
         ("good", GOOD),
-        ("profiles", profiles),
+        ("profiles", PROFILES),
         ("ranked", RANKED),
     ):
         tables.execute_sql(f"CREATE TEMPORARY VIEW {name} AS {query}")
-
-
-def bigints(section: Section) -> dict[str, str]:
-    """Numbers as SQL arguments; the planner does not widen a small one by itself."""
-    return {name: f"CAST({value} AS BIGINT)" for name, value in section.model_dump().items()}
-
-
-def statements(tables: TableEnvironment, settings: Settings) -> StatementSet:
     together = tables.create_statement_set()
-    together.add_insert_sql(RECOMMENDATIONS.format(job_epoch=settings.job.epoch))
-    together.add_insert_sql(
-        DEAD_LETTERS.format(dead_letter_limit_bytes=settings.decode.dead_letter_limit_bytes)
-    )
-    if settings.kafka.audit_topic:
-        together.add_insert_sql(AUDIT)
+    for insert in (RECOMMENDATIONS, DEAD_LETTERS, *([AUDIT] if audit else [])):
+        together.add_insert_sql(insert)
     return together
+
+
+def parameters(settings: Settings, engine: Active) -> dict[str, str]:
+    """What the Java functions and Flink's web page are told, as the job's parameters."""
+    values = {
+        **{f"decode.{name}": value for name, value in settings.decode.model_dump().items()},
+        **{f"profile.{name}": value for name, value in settings.profile.model_dump().items()},
+        "job.epoch": settings.job.epoch,
+        "audit": str(bool(settings.kafka.audit_topic)).lower(),
+        "engine": engine.label,
+        "engine_seq": engine.engine_seq,
+    }
+    return {f"headrace.{name}": str(value) for name, value in values.items()}
 
 
 def source_options(settings: Settings, topic: str, bounded: bool) -> dict[str, object]:

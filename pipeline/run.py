@@ -13,19 +13,18 @@ import os
 import signal
 import socket
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from http.client import HTTPException
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from deploy.local.process import ProcessRecord
 from engines.registry import Active, Registry
-from pipeline import flink, kafka
+from pipeline import flink, kafka, plan
 from pipeline.config import Settings, with_values
-from pipeline.job import build
+from pipeline.jvm import innermost_cause, jvm_errors, jvm_gone
+from pipeline.rest import ENDED, NO_ANSWER, FlinkRest
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -35,12 +34,7 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 STATUS_FILE = "job.json"
 LOCK_FILE = "job.lock"
-ENDED = {"FINISHED", "FAILED"}
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ANY_ENGINE = Active(
-    name="any", version="any", manifest_sha256="0" * 64, engine_seq=1, activated_at=""
-)
-"""For the plan, which is the same whatever the engine."""
 
 
 class RunningJob:
@@ -58,22 +52,20 @@ class RunningJob:
         self.url = f"http://127.0.0.1:{web_port}"
         self.job_id = str(client.get_job_id())
         self.restarts = 0
+        self._rest = FlinkRest(self.url)
         self._client = client
         self._end = client.get_job_execution_result()
 
     def state(self) -> str:
-        """Flink's job state, but STARTING until every task runs."""
+        """As `FlinkRest.state`."""
         if self._end.done():
             return "FAILED" if self._end.exception() else "FINISHED"
         try:
-            status = self._get()
-            self.restarts = self._restarts()
-        except (OSError, HTTPException, ValueError):  # not up yet, or closing
+            state = self._rest.state(self.job_id)
+            self.restarts = len(self._rest.failures(self.job_id))
+        except NO_ANSWER:
             return "STARTING"
-        tasks = {vertex["status"] for vertex in status["vertices"]}
-        if status["state"] == "RUNNING" and not tasks <= {"RUNNING", "FINISHED"}:
-            return "STARTING"
-        return str(status["state"])
+        return state
 
     def failure(self) -> str:
         """Why it failed: the innermost cause."""
@@ -82,25 +74,16 @@ class RunningJob:
     def cancel(self) -> None:
         self._client.cancel().result()
 
-    def _restarts(self) -> int:
-        """From the failures, known at once; Flink's metric of the same name is 10 s behind."""
-        return len(self._get("/exceptions")["exceptionHistory"]["entries"])
 
-    def _get(self, path: str = "") -> Any:
-        url = f"{self.url}/jobs/{self.job_id}{path}"
-        with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - loopback
-            return json.load(reply)
-
-
-def plan(settings: Settings) -> dict[str, Any]:
+def explain(settings: Settings) -> dict[str, Any]:
     """The plan of the job as Flink would run it, without running it.
 
     Returns:
         ``{"plan": text}``.
     """
     with jvm_errors(settings):
-        tables = flink.table_environment(settings)
-        return {"plan": build(tables, settings, ANY_ENGINE).explain()}
+        tables = flink.table_environment(settings, flink.mini_cluster(0))
+        return {"plan": str(plan.load(tables, settings, plan.ANY_ENGINE).explain())}
 
 
 def run(
@@ -150,8 +133,8 @@ def run(
 
 def submit(settings: Settings, engine: Active, bounded: bool) -> RunningJob:
     [web_port] = free_ports(1)
-    tables = flink.table_environment(settings, web_port)
-    client = build(tables, settings, engine, bounded=bounded).execute().get_job_client()
+    tables = flink.table_environment(settings, flink.mini_cluster(web_port))
+    client = plan.load(tables, settings, engine, bounded=bounded).execute().get_job_client()
     return RunningJob(client, web_port)
 
 
@@ -175,44 +158,6 @@ def finish(job: RunningJob, settings: Settings, stop: Stop, seconds: float | Non
             fix=f"see the logs in {settings.run_dir / 'flink'}",
         )
     return state
-
-
-def jvm_gone() -> tuple[type[Exception], ...]:
-    """What a call into a JVM that is gone raises."""
-    from py4j.protocol import Py4JNetworkError
-
-    return Py4JNetworkError, ConnectionError
-
-
-@contextmanager
-def jvm_errors(settings: Settings) -> Iterator[None]:
-    """Errors of the JVM, and its death, in our words."""
-    from py4j.protocol import Py4JJavaError
-
-    logs = f"see the logs in {settings.run_dir / 'flink'}"
-    try:
-        yield
-    except Py4JJavaError as error:
-        raise FlinkError(
-            "Flink refused the job",
-            expected="a job that Flink can plan and run",
-            received=innermost_cause(str(error)),
-            fix=logs,
-        ) from error
-    except jvm_gone() as error:
-        raise FlinkError(
-            "Flink's JVM is gone",
-            expected="a JVM that lives as long as the job",
-            received="no answer from it",
-            fix=f"{logs}; was it killed for its memory?",
-        ) from error
-
-
-def innermost_cause(trace: str) -> str:
-    """The last "Caused by" of a Java stack trace, or its first line."""
-    lines = [line.strip() for line in trace.splitlines() if line.strip()]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return [*lines[:1], *causes][-1][:500] if lines else ""
 
 
 def check_security(settings: Settings) -> None:

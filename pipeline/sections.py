@@ -14,6 +14,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 _SECRET = re.compile(r"\$\{(env|file):(.+)\}")
 
 
+class ReferredSecret(SecretStr):
+    """A secret together with where it is: ``${env:NAME}`` or ``${file:PATH}``.
+
+    The reference, which is no secret, is what other processes are given.
+    """
+
+    def __init__(self, value: str, kind: str, name: str) -> None:
+        super().__init__(value)
+        self.kind = kind
+        self.name = name
+
+
 def _resolve_secret(value: object, info: ValidationInfo) -> object:
     """Reads ``${env:NAME}`` or ``${file:PATH}``; a secret never stands in a file or a flag."""
     if value is None or value == "" or isinstance(value, SecretStr):
@@ -26,11 +38,12 @@ def _resolve_secret(value: object, info: ValidationInfo) -> object:
         environ = (info.context or {}).get("environ", {})
         if not environ.get(name):
             raise ValueError(f"environment variable {name} to be set and not empty")
-        return environ[name]
+        return ReferredSecret(environ[name], kind, name)
     try:
-        return Path(name).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+        text = Path(name).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeError) as error:
         raise ValueError(f"a readable file at {name}") from error
+    return ReferredSecret(text, kind, name)
 
 
 Secret = Annotated[SecretStr | None, BeforeValidator(_resolve_secret)]
@@ -85,13 +98,22 @@ class KafkaSettings(Section):
     sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         default="", description="How clients prove who they are, for the SASL protocols."
     )
-    sasl_username: str = Field(default="", description="User name, for the SASL protocols.")
+    sasl_username: str = Field(
+        default="",
+        pattern=r"^[^\x00-\x1f\x7f{}]*$",
+        description="User name, for the SASL protocols.",
+    )
     sasl_password: Secret = Field(
         default=None,
         description="Password, for the SASL protocols: ${env:NAME} or ${file:PATH} only.",
     )
     ssl_ca_location: str = Field(
         default="", description="PEM file of the authority that signed the brokers' certificates."
+    )
+    ssl_keystore_location: str = Field(
+        default="",
+        description="PEM file of our own private key (PKCS #8, not encrypted) and certificate, "
+        "for brokers that ask for one.",
     )
 
 
@@ -102,6 +124,36 @@ class LocalSettings(Section):
     port: Port = Field(default=19092, description="Port for clients.")
     controller_port: Port = Field(default=19093, description="Port for its own controller.")
     heap_mb: int = Field(default=512, ge=128, description="Java heap.")
+
+
+class ClusterSettings(Section):
+    """The Flink cluster that `headrace cluster up` starts on this machine."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address that it listens on.")
+    rest_port: Port = Field(default=19081, description="Port of Flink's page and REST interface.")
+    rpc_port: Port = Field(default=19123, description="Port at which TaskManagers register.")
+    slots: int = Field(
+        default=1,
+        ge=1,
+        le=1_000,
+        description="Tasks per TaskManager and operator; Flink starts one Python process for each.",
+    )
+    taskmanager_memory_mb: int = Field(
+        default=1_024,
+        ge=768,
+        description="Memory of a TaskManager's JVM: a third of it heap, for state too.",
+    )
+    managed_memory_mb: int = Field(
+        default=64, ge=32, description="Part of it that Python and RocksDB account for."
+    )
+    high_availability: bool = Field(
+        default=False,
+        description="A second JobManager, and ZooKeeper, so that jobs outlive the first one.",
+    )
+    standby_rest_port: Port = Field(
+        default=19082, description="rest_port of the second JobManager (high availability)."
+    )
+    zookeeper_port: Port = Field(default=19181, description="ZooKeeper's port (high availability).")
 
 
 class DecodeSettings(Section):
@@ -148,6 +200,22 @@ class JobSettings(Section):
 
     name: str = Field(default="headrace", min_length=1, description="Name shown by Flink.")
     parallelism: int = Field(default=1, ge=1, le=10_000, description="Parallel tasks per operator.")
+    max_parallelism: int = Field(
+        default=128,
+        ge=1,
+        le=32_768,
+        description="Most parallel tasks that the state can be spread over. Fixed for its life.",
+    )
+    state_backend: Literal["hashmap", "rocksdb"] = Field(
+        default="hashmap",
+        description="Where profiles are kept: in the Java heap, or in RocksDB on disk.",
+    )
+    state_dir: str = Field(
+        default="",
+        pattern=r"^([a-z][a-z0-9+.-]*:/.*)?$",
+        description="URI of the folder of checkpoints and savepoints, which all machines of a "
+        "cluster must reach; empty: run_dir.",
+    )
     emit: Literal["latest", "every"] = Field(
         default="latest",
         description="latest: within a bundle only a user's newest list is ranked. every: all.",
@@ -186,7 +254,7 @@ class JobSettings(Section):
         default=0,
         ge=0,
         le=2**63 - 1,
-        description="Order of jobs that start from empty state; 0: time of submission.",
+        description="Order of submissions, stamped on every list; 0: time of submission.",
     )
 
 

@@ -11,9 +11,8 @@ each item and reason once. A test holds the result against fastavro byte for byt
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xxhash
@@ -21,12 +20,11 @@ from numpy.typing import NDArray
 
 from engines.backends.base import RankedBatch
 from schemas import codec
+from schemas.profile import PROFILE_BYTES
+from udfs.request import REQUEST_BYTES
 
-DIGEST = slice(24, 40)
-"""Where ``schemas.profile`` keeps ``events_digest``."""
 SEVENS = np.arange(0, 70, 7, dtype=np.uint64)
 """How far to shift for each of the ten bytes that a long may take."""
-CAUSES = {"event": 1, "rerank": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ def text(value: str) -> bytes:
     return texts([value]).strings()[0]
 
 
-def profile_hash(packed: bytes) -> bytes:
+def profile_hash(packed: bytes | memoryview) -> bytes:
     """XXH3-128 of the packed profile, 16 bytes, little-endian."""
     return xxhash.xxh3_128_digest(packed)[::-1]
 
@@ -164,29 +162,33 @@ class ListEncoder:
         self._channels = texts(channels)
 
     def encode(
-        self, columns: Mapping[str, Any], ranked: RankedBatch, generated_at: int | None = None
+        self,
+        users: Sequence[str],
+        requests: NDArray[np.void],
+        ranked: RankedBatch,
+        generated_at: int | None = None,
     ) -> list[bytes]:
         """Lists as single-object Avro.
 
         Args:
-            columns: by name, each ``[n]``: ``user_id``; ``profile``, packed; ``user_epoch`` and
-                ``version`` of that profile; ``cause``, event or rerank; ``source_partition``,
-                ``source_offset`` and ``event_time`` of the record that asked for the list.
+            users: ``[n]`` user ids.
+            requests: REQUEST_DTYPE ``[n]``, what was asked for and the profiles it is made of.
             ranked: the engine's answer to the ``n`` profiles.
             generated_at: ms since 1970; now if None.
         """
-        numbers = np.empty((len(ranked.items), 7), np.int64)
-        numbers[:, 0] = columns["user_epoch"]
-        numbers[:, 1] = columns["version"]
-        numbers[:, 2] = [CAUSES[cause] for cause in columns["cause"]]
-        numbers[:, 3] = columns["source_partition"]
-        numbers[:, 4] = columns["source_offset"]
-        numbers[:, 5] = columns["event_time"]
+        profiles = requests["profile"]
+        numbers = np.empty((len(requests), 7), np.int64)
+        numbers[:, 0] = profiles["user_epoch"]
+        numbers[:, 1] = profiles["version"]
+        numbers[:, 2] = requests["cause"]
+        numbers[:, 3] = requests["source_partition"]
+        numbers[:, 4] = requests["source_offset"]
+        numbers[:, 5] = requests["event_time"]
         numbers[:, 6] = time.time_ns() // 1_000_000 if generated_at is None else generated_at
         return Cells.beside(
-            texts(columns["user_id"]),
+            texts(users),
             longs(numbers).joined(),
-            fixed(digests(columns["profile"])),
+            fixed(digests(requests)),
             self._listed(ranked),
         ).strings(self._prefix)
 
@@ -202,7 +204,14 @@ class ListEncoder:
         return Cells.beside(longs(count), items.where(there).joined(), end)
 
 
-def digests(profiles: Sequence[bytes]) -> NDArray[np.uint8]:
-    """``events_digest`` and ``profile_hash`` of packed profiles, uint8 ``[n, 32]``."""
-    joined = b"".join(packed[DIGEST] + profile_hash(packed) for packed in profiles)
-    return np.frombuffer(joined, np.uint8).reshape(len(profiles), 32)
+def digests(requests: NDArray[np.void]) -> NDArray[np.uint8]:
+    """``events_digest`` and ``profile_hash`` of the profiles, uint8 ``[n, 32]``."""
+    found = np.empty((len(requests), 32), np.uint8)
+    found[:, :16] = requests["profile"]["events_digest"].astype("<u8").view(np.uint8)
+    packed = memoryview(requests.tobytes())
+    hashes = b"".join(
+        profile_hash(packed[end - PROFILE_BYTES : end])
+        for end in range(REQUEST_BYTES, len(packed) + 1, REQUEST_BYTES)
+    )
+    found[:, 16:] = np.frombuffer(hashes, np.uint8).reshape(-1, 16)
+    return found

@@ -1,8 +1,8 @@
 """The one Python operator of the job: a pandas UDF around ``udfs.ranker``.
 
-Flink hands over Arrow batches of profiles; the operator answers each row with
-``ROW<action, value, error>``. Only ``list`` and ``tombstone`` rows may reach the sink: a superseded
-or failed row must never become a null value, which Kafka reads as a tombstone.
+Flink hands over Arrow batches of requests; the operator answers each with ``ROW<action, value>``.
+Only lists and tombstones may reach the sink: a superseded or failed row must never become a null
+value, which Kafka reads as a tombstone.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pyflink.table import DataTypes
 from pyflink.table.udf import FunctionContext, ScalarFunction, udf
 
-from udfs.ranker import COLUMNS, RankSettings, answer, ranker
+from udfs.ranker import RankSettings, Requests, answer, ranker
+from udfs.request import Action, requests_of
 
 if TYPE_CHECKING:
     from pyflink.metrics import MetricGroup
 
 RESULT_TYPE = DataTypes.ROW(
     [
-        DataTypes.FIELD("action", DataTypes.STRING()),
+        DataTypes.FIELD("action", DataTypes.TINYINT()),
         DataTypes.FIELD("value", DataTypes.BYTES()),
-        DataTypes.FIELD("error", DataTypes.STRING()),
     ]
 )
 
@@ -43,48 +45,46 @@ class Rank(ScalarFunction):  # type: ignore[misc]
             else None
         )
 
-    def eval(self, *columns: pd.Series[Any]) -> pd.DataFrame:
-        rows = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+    def eval(self, user_id: pd.Series[Any], request: pd.Series[Any]) -> pd.DataFrame:
+        requests = requests_of(request.tolist())
         before_s = self._ranker.inference_s
-        answers = answer(rows, self._ranker.rank, self._settings.emit)
+        answers = answer(user_id.tolist(), requests, self._ranker.rank, self._settings.emit)
         if self._metrics:
-            self._metrics.update(rows, answers.actions, self._ranker.inference_s - before_s)
-        return answers.frame()
+            self._metrics.update(requests, answers.actions, self._ranker.inference_s - before_s)
+        frame: pd.DataFrame = pd.DataFrame({"action": answers.actions, "value": answers.values})
+        return frame
 
 
 class RankMetrics:
     """What Flink shows of the operator.
 
     Attributes:
-        lists, superseded, failed: counters of rows by their answer.
-        batch_size: rows of a batch.
+        lists, superseded, failed: counters of requests by their answer.
+        batch_size: requests of a batch.
         inference_ms: time in the engine for a batch.
         freshness_ms: age of the oldest event that got a list in the batch.
         engine_seq: activation counter of the engine.
     """
 
     def __init__(self, group: MetricGroup, engine_seq: int) -> None:
-        self._answers = {name: group.counter(name) for name in ("superseded", "failed")}
-        self._answers["list"] = group.counter("lists")
+        self._answers = {
+            Action.LIST: group.counter("lists"),
+            Action.SUPERSEDED: group.counter("superseded"),
+            Action.FAILED: group.counter("failed"),
+        }
         self._batch_size = group.distribution("batch_size")
         self._inference_ms = group.distribution("inference_ms")
         self._freshness_ms = group.distribution("freshness_ms")
         group.gauge("engine_seq", lambda: engine_seq)
 
-    def update(self, rows: pd.DataFrame, actions: list[str], inference_s: float) -> None:
+    def update(self, requests: Requests, actions: NDArray[np.uint8], inference_s: float) -> None:
         for action, counter in self._answers.items():
-            counter.inc(actions.count(action))
-        self._batch_size.update(len(rows))
+            counter.inc(int(np.count_nonzero(actions == action)))
+        self._batch_size.update(len(requests))
         self._inference_ms.update(round(inference_s * 1000))
-        fresh = [
-            event_time
-            for event_time, cause, action in zip(
-                rows["event_time"].tolist(), rows["cause"].tolist(), actions, strict=True
-            )
-            if action == "list" and cause == "event"
-        ]
-        if fresh:
-            self._freshness_ms.update(time.time_ns() // 1_000_000 - min(fresh))
+        fresh = requests["event_time"][(actions == Action.LIST) & (requests["cause"] == 1)]
+        if len(fresh):
+            self._freshness_ms.update(time.time_ns() // 1_000_000 - int(fresh.min()))
 
 
 def rank(settings: RankSettings) -> Any:

@@ -1,47 +1,33 @@
-"""Packed profiles in, encoded lists out: the ranking of one batch, without Flink.
+"""Requests in, encoded lists out: the ranking of one batch, without Flink.
 
-    rows [n] ── newest of each user ──▶ profiles (one NumPy view) ──▶ engine [n, k] ──▶ Avro values
+    requests [n] ── newest of each user ──▶ features ──▶ engine [n, k] ──▶ Avro values
 
-Every row gets exactly one answer:
-
-    list        the Avro value of a fresh list
-    tombstone   the user was forgotten; the value is null
-    superseded  a newer row of the same user is in the batch (``emit = "latest"``)
-    failed      this row alone could not be ranked; ``error`` says why
-    none        nothing was asked for; the row is there for the audit
+Every request gets exactly one answer, see `udfs.request.Action`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from engines.backends.onnx import OnnxBackend
 from engines.features import features
 from engines.registry import Active, Registry
-from schemas.profile import PROFILE_DTYPE
 from udfs.encode import EngineStamp, ListEncoder
+from udfs.request import Action
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (
-    "user_id",
-    "action",
-    "profile",
-    "cause",
-    "event_time",
-    "source_partition",
-    "source_offset",
-)
+Requests: TypeAlias = NDArray[np.void]
+Rank: TypeAlias = Callable[[Sequence[str], Requests], list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +79,24 @@ class Ranker:
             stamp, self.catalogue.item_ids.tolist(), bundle.manifest.channels
         )
 
-    def rank(self, rows: pd.DataFrame) -> list[bytes]:
-        """Rank rows with a profile.
+    def rank(self, users: Sequence[str], requests: Requests) -> list[bytes]:
+        """Rank profiles.
 
         Args:
-            rows: ``[n]`` with the columns of ``COLUMNS``.
+            users: ``[n]`` user ids.
+            requests: REQUEST_DTYPE ``[n]`` with a profile each.
 
         Returns:
             ``[n]`` Avro values.
 
         Raises:
-            ValueError: a profile of the wrong length.
             EngineError: the engine gave NaN.
         """
-        profiles: NDArray[Any] = np.frombuffer(b"".join(rows["profile"]), PROFILE_DTYPE)
-        if len(profiles) != len(rows):
-            raise ValueError(f"{len(rows)} rows hold {len(profiles)} profiles")
-        tensors = features(profiles, self.catalogue)
+        tensors = features(requests["profile"], self.catalogue)
         started = time.perf_counter()
         ranked = self.backend.run(tensors)
         self.inference_s += time.perf_counter() - started
-        columns = {name: rows[name].to_numpy() for name in COLUMNS}
-        columns |= {name: profiles[name] for name in ("user_epoch", "version")}
-        return self.encoder.encode(columns, ranked)
+        return self.encoder.encode(users, requests, ranked)
 
 
 @lru_cache(maxsize=1)
@@ -126,80 +107,76 @@ def ranker(settings: RankSettings) -> Ranker:
 
 @dataclass(slots=True)
 class Answers:
-    """One answer a row, in the order of the rows.
+    """One answer a request, in the order of the requests.
 
     Attributes:
-        actions: ``[n]`` of list, tombstone, superseded, failed, none.
-        values: ``[n]`` Avro values; None unless the action is list.
-        errors: ``[n]`` why a row failed, else None.
+        actions: uint8 ``[n]`` of `Action`.
+        values: ``[n]`` Avro values; None unless the action is LIST.
     """
 
-    actions: list[str]
+    actions: NDArray[np.uint8]
     values: list[bytes | None]
-    errors: list[str | None]
-
-    def frame(self) -> pd.DataFrame:
-        """``[n]`` rows of action, value, error."""
-        columns = {"action": self.actions, "value": self.values, "error": self.errors}
-        frame: pd.DataFrame = pd.DataFrame(columns)
-        return frame
 
 
-def answer(rows: pd.DataFrame, rank: Callable[[pd.DataFrame], list[bytes]], emit: str) -> Answers:
-    """Answer every row of a batch.
+def answer(users: Sequence[str], requests: Requests, rank: Rank, emit: str) -> Answers:
+    """Answer every request of a batch.
 
     Args:
-        rows: ``[n]`` with the columns of ``COLUMNS``.
-        rank: ranks rows with a profile, such as ``Ranker.rank``.
+        users: ``[n]`` user ids.
+        requests: REQUEST_DTYPE ``[n]``.
+        rank: ranks requests with a profile, such as ``Ranker.rank``.
         emit: ``latest`` or ``every``.
     """
-    actions = rows["action"].tolist()
+    actions = requests["action"].copy()
     if emit == "latest":
-        supersede(actions, rows["user_id"].tolist())
-    answers = Answers(actions, [None] * len(rows), [None] * len(rows))
-    places = [place for place, action in enumerate(actions) if action == "list"]
-    chosen = rows if len(places) == len(rows) else rows.iloc[places]
-    for place, value in zip(places, rank_each(chosen, rank), strict=True):
-        if isinstance(value, bytes):
-            answers.values[place] = value
-        else:
-            actions[place] = "failed"
-            answers.errors[place] = f"{type(value).__name__}: {value}"
-    return answers
+        actions[outdated(users, actions)] = Action.SUPERSEDED
+    values: list[bytes | None] = [None] * len(users)
+    places = np.flatnonzero(actions == Action.LIST)
+    every = len(places) == len(users)
+    asking = users if every else [users[place] for place in places]
+    for place, value in zip(
+        places.tolist(), rank_each(asking, requests[places], rank), strict=True
+    ):
+        if value is None:
+            actions[place] = Action.FAILED
+        values[place] = value
+    return Answers(actions, values)
 
 
-def supersede(actions: list[str], users: list[str]) -> None:
-    """Mark, in place, each list that a later answer to the same user in the batch outdates."""
-    newest = {user: place for place, user in enumerate(users) if actions[place] != "none"}
-    for place, user in enumerate(users):
-        if actions[place] == "list" and newest[user] != place:
-            actions[place] = "superseded"
+def outdated(users: Sequence[str], actions: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which lists a later answer to the same user in the batch outdates, bool ``[n]``."""
+    newest = {user: place for place, user in enumerate(users) if actions[place] != Action.NONE}
+    last = np.fromiter((newest.get(user, -1) for user in users), np.int64, len(users))
+    found: NDArray[np.bool_] = (actions == Action.LIST) & (last != np.arange(len(users)))
+    return found
 
 
-def rank_each(
-    rows: pd.DataFrame, rank: Callable[[pd.DataFrame], list[bytes]]
-) -> list[bytes | Exception]:
-    """Rank all rows at once; on an error halve, until the rows that fail stand alone.
+def rank_each(users: Sequence[str], requests: Requests, rank: Rank) -> list[bytes | None]:
+    """Rank all at once; on an error halve, until those that fail stand alone: these give None.
 
-    Flink would restart the job for ever on an exception, so a bad row must not raise.
+    Flink would restart the job for ever on an exception, so a bad request must not raise.
     """
-    if rows.empty:
+    if not len(users):
         return []
     try:
-        return list(rank(rows))
+        return list(rank(users, requests))
     except Exception as error:
-        if len(rows) == 1:
-            log_failure(rows.iloc[0], error)
-            return [error]
-    middle = len(rows) // 2
-    return rank_each(rows.iloc[:middle], rank) + rank_each(rows.iloc[middle:], rank)
+        if len(users) == 1:
+            log_failure(requests[0], error)
+            return [None]
+    middle = len(users) // 2
+    return [
+        *rank_each(users[:middle], requests[:middle], rank),
+        *rank_each(users[middle:], requests[middle:], rank),
+    ]
 
 
-def log_failure(row: Any, error: Exception) -> None:
+def log_failure(request: Any, error: Exception) -> None:
     log.error(
-        "row left out: %s partition=%s offset=%s: %s",
-        row["cause"],
-        row["source_partition"],
-        row["source_offset"],
+        "left out: cause=%s partition=%s offset=%s: %s: %s",
+        request["cause"],
+        request["source_partition"],
+        request["source_offset"],
+        type(error).__name__,
         error,
     )

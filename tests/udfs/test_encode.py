@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from engines.backends.base import RankedBatch
 from schemas import codec
 from schemas.profile import PROFILE_BYTES
-from udfs.encode import DIGEST, EngineStamp, ListEncoder, long, profile_hash
+from udfs.encode import EngineStamp, ListEncoder, long, profile_hash
+from udfs.request import Action, requests_of
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
 INTS = st.integers(-(2**31), 2**31 - 1)
@@ -76,9 +78,24 @@ def fast(one: dict[str, Any], neighbours: int = 0) -> bytes:
     scores[-1] = -np.inf
     for place, row in enumerate(one["ranked"]):
         items[-1, place], scores[-1, place], channels[-1, place] = row
-    columns = {name: [value] * neighbours + [one[name]] for name, value in NEIGHBOUR.items()}
+    rows = [*([NEIGHBOUR] * neighbours), one]
+    requests = requests_of([request(row) for row in rows])
+    users = [row["user_id"] for row in rows]
     ranked = RankedBatch(items, scores, channels)
-    return encoder.encode(columns, ranked, one.get("generated_at"))[-1]
+    return encoder.encode(users, requests, ranked, one.get("generated_at"))[-1]
+
+
+def profile(one: dict[str, Any]) -> bytes:
+    """The packed profile, with its epoch and version where the layout has them."""
+    packed = bytearray(one["profile"])
+    struct.pack_into("<qq", packed, 8, one["user_epoch"], one["version"])
+    return bytes(packed)
+
+
+def request(one: dict[str, Any]) -> bytes:
+    cause = {"event": 1, "rerank": 2}[one["cause"]]
+    where = (one["source_partition"], one["source_offset"], one["event_time"])
+    return struct.pack("<BBHiqq", Action.LIST, cause, 0, *where) + profile(one)
 
 
 def slow(one: dict[str, Any]) -> bytes:
@@ -95,8 +112,8 @@ def slow(one: dict[str, Any]) -> bytes:
             "runtime": stamp.runtime,
             "job_epoch": stamp.job_epoch,
             "degrade_level": stamp.degrade_level,
-            "events_digest": one["profile"][24:40],
-            "profile_hash": xxhash.xxh3_128_intdigest(one["profile"]).to_bytes(16, "little"),
+            "events_digest": profile(one)[24:40],
+            "profile_hash": xxhash.xxh3_128_intdigest(profile(one)).to_bytes(16, "little"),
             "items": [
                 {
                     "item_id": one["catalogue"][item],
@@ -191,7 +208,7 @@ def test_zigzag_vectors(number: int, encoded: str) -> None:
 
 
 def test_the_digest_and_the_hash_are_those_of_the_profile() -> None:
-    packed = EXAMPLE["profile"]
+    packed = profile(EXAMPLE)
     record = codec.decode("recommendation_list", fast(EXAMPLE))
-    assert record["events_digest"] == packed[DIGEST] == packed[24:40]
+    assert record["events_digest"] == packed[24:40]
     assert record["profile_hash"] == profile_hash(packed)

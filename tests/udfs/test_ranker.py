@@ -1,75 +1,83 @@
-"""Every row of a batch gets its answer, whatever its neighbours do."""
+"""Every request of a batch gets its answer, whatever its neighbours do."""
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 
-from udfs.ranker import COLUMNS, answer
+from udfs.ranker import Answers, Requests, answer
+from udfs.request import REQUEST_BYTES, REQUEST_DTYPE, Action, requests_of
+
+LIST, TOMBSTONE, NONE = Action.LIST, Action.TOMBSTONE, Action.NONE
+BAD = 13
 
 
-def rows(*given: tuple[str, str, bytes | None]) -> pd.DataFrame:
-    """Rows of (user, action, profile), with offsets 0, 1, 2, …"""
-    return pd.DataFrame(
-        [
-            (user, action, profile, "event", 1000 + at, 0, at)
-            for at, (user, action, profile) in enumerate(given)
-        ],
-        columns=list(COLUMNS),
-    )
+def asked(*given: tuple[str, Action, int]) -> tuple[list[str], Requests]:
+    """Requests of (user, action, version), with offsets 0, 1, 2, …"""
+    requests = np.zeros(len(given), REQUEST_DTYPE)
+    requests["action"] = [action for _, action, _ in given]
+    requests["source_offset"] = range(len(given))
+    requests["profile"]["version"] = [version for *_, version in given]
+    return [user for user, *_ in given], requests
 
 
-def echo(batch: pd.DataFrame) -> list[bytes]:
-    """An engine whose list is the profile; chokes on the profile ``bad``."""
-    if b"bad" in set(batch["profile"]):
+def echo(users: Sequence[str], requests: Requests) -> list[bytes]:
+    """An engine whose list is user and version; chokes on the version BAD."""
+    versions = requests["profile"]["version"].tolist()
+    if BAD in versions:
         raise ValueError("bad profile")
-    return list(batch["profile"])
+    return [f"{user}{version}".encode() for user, version in zip(users, versions, strict=True)]
+
+
+def answered(*given: tuple[str, Action, int], emit: str = "latest") -> Answers:
+    return answer(*asked(*given), echo, emit)
 
 
 def test_latest_ranks_only_the_newest_profile_of_each_user():
-    batch = rows(("a", "list", b"a1"), ("b", "list", b"b1"), ("a", "list", b"a2"))
-    answers = answer(batch, echo, "latest")
-    assert answers.actions == ["superseded", "list", "list"]
+    answers = answered(("a", LIST, 1), ("b", LIST, 1), ("a", LIST, 2))
+    assert answers.actions.tolist() == [Action.SUPERSEDED, LIST, LIST]
     assert answers.values == [None, b"b1", b"a2"]
 
 
 def test_every_ranks_each_profile():
-    batch = rows(("a", "list", b"a1"), ("a", "list", b"a2"))
-    answers = answer(batch, echo, "every")
-    assert answers.values == [b"a1", b"a2"]
+    assert answered(("a", LIST, 1), ("a", LIST, 2), emit="every").values == [b"a1", b"a2"]
 
 
 def test_a_tombstone_outdates_an_earlier_list_and_is_never_outdated_itself():
-    batch = rows(("a", "list", b"a1"), ("a", "tombstone", None), ("a", "list", b"a2"))
-    answers = answer(batch, echo, "latest")
-    assert answers.actions == ["superseded", "tombstone", "list"]
+    answers = answered(("a", LIST, 1), ("a", TOMBSTONE, 0), ("a", LIST, 2))
+    assert answers.actions.tolist() == [Action.SUPERSEDED, TOMBSTONE, LIST]
     assert answers.values == [None, None, b"a2"]
 
 
 @pytest.mark.parametrize("place", [0, 3, 6])
-def test_a_row_that_fails_alone_is_found_and_the_rest_goes_on(place, caplog):
-    profiles = [b"good"] * 7
-    profiles[place] = b"bad"
-    batch = rows(*((f"user-{at}", "list", profile) for at, profile in enumerate(profiles)))
-    answers = answer(batch, echo, "latest")
-    assert [a == "failed" for a in answers.actions] == [at == place for at in range(7)]
-    assert answers.values[place] is None
-    assert answers.errors[place] == "ValueError: bad profile"
-    assert f"partition=0 offset={place}" in caplog.text
+def test_a_request_that_fails_alone_is_found_and_the_rest_goes_on(place, caplog):
+    given = [(f"user-{at}", LIST, BAD if at == place else 1) for at in range(7)]
+    answers = answered(*given)
+    assert [a == Action.FAILED for a in answers.actions] == [at == place for at in range(7)]
+    assert [value is None for value in answers.values] == [at == place for at in range(7)]
+    assert f"partition=0 offset={place}: ValueError: bad profile" in caplog.text
 
 
 def test_an_empty_batch_has_no_answers():
-    assert answer(rows(), echo, "latest").actions == []
+    assert answered().actions.tolist() == []
 
 
 def test_a_batch_of_tombstones_never_asks_the_engine():
-    def untouchable(batch: pd.DataFrame) -> list[bytes]:
+    def untouchable(users: Sequence[str], requests: Requests) -> list[bytes]:
         raise AssertionError("the engine was asked")
 
-    answers = answer(rows(("a", "tombstone", None)), untouchable, "latest")
-    assert answers.actions == ["tombstone"]
+    answers = answer(*asked(("a", TOMBSTONE, 0)), untouchable, "latest")
+    assert answers.actions.tolist() == [TOMBSTONE]
 
 
 def test_a_row_for_the_audit_only_outdates_nothing():
-    answers = answer(rows(("a", "list", b"a1"), ("a", "none", None)), echo, "latest")
-    assert answers.actions == ["list", "none"]
+    answers = answered(("a", LIST, 1), ("a", NONE, 1))
+    assert answers.actions.tolist() == [LIST, NONE]
+    assert answers.values == [b"a1", None]
+
+
+def test_a_request_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match="2 rows hold 1 requests"):
+        requests_of([bytes(REQUEST_BYTES - 1), bytes(1)])

@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from pipeline.replay.fold import Fold
 from pipeline.replay.judge import Decoded
 from pipeline.sections import ProfileSettings
 from schemas.codec import encode
+from schemas.profile import PROFILE_DTYPE
 from tests.replay.records import (
     DAY_MS,
     DECODED_EVENT,
@@ -24,6 +26,7 @@ from tests.replay.records import (
     WIRE_EVENT,
     random_history,
 )
+from udfs.request import REQUEST_DTYPE, Action
 
 if TYPE_CHECKING:
     from pyflink.table import TableEnvironment
@@ -36,9 +39,6 @@ ACTIONS = ("event", "forget", "rerank")
 PROFILES = """
 SELECT * FROM RollingProfile(
     input => TABLE good PARTITION BY user_id,
-    allowed_lateness_ms => CAST({allowed_lateness_ms} AS BIGINT),
-    expire_after_ms => CAST({expire_after_ms} AS BIGINT),
-    audit => {audit},
     uid => 'rolling-profile')"""
 
 DECODED = """
@@ -46,14 +46,11 @@ SELECT `offset`, user_id, action, event_hash_high, event_hash_low, item_hash, ev
        event_time, amount, reason, message
 FROM DecodeEvent(
     input => TABLE events,
-    max_value_bytes => CAST(65536 AS BIGINT),
-    min_event_time_ms => CAST(946684800000 AS BIGINT),
-    max_ahead_ms => CAST(300000 AS BIGINT),
     uid => 'decode')"""
 
 DEAD_LETTER = """
 SELECT l.* FROM events, LATERAL TABLE(DeadLetter(topic, `partition`, `offset`, `timestamp`,
-    events.record_key, events.record_value, 'decode', 'BAD_ID', 'item_id is empty', {limit}
+    events.record_key, events.record_value, 'decode', 'BAD_ID', 'item_id is empty'
 )) AS l"""
 
 
@@ -90,6 +87,23 @@ def declare(
     )
 
 
+def set_parameters(
+    tables: TableEnvironment, audit: str = "false", limit_bytes: int = 100_000
+) -> None:
+    given = {
+        "decode.max_value_bytes": 65_536,
+        "decode.min_event_time_ms": 946_684_800_000,
+        "decode.max_ahead_ms": 300_000,
+        "decode.dead_letter_limit_bytes": limit_bytes,
+        "profile.allowed_lateness_ms": SETTINGS.allowed_lateness_ms,
+        "profile.expire_after_ms": SETTINGS.expire_after_ms,
+        "job.epoch": 7,
+        "audit": audit,
+    }
+    texts = {f"headrace.{name}": str(value) for name, value in given.items()}
+    tables.get_config().set("pipeline.global-job-parameters", json.dumps(texts))
+
+
 def rows_of(tables: TableEnvironment, query: str) -> list[tuple[Any, ...]]:
     with tables.execute_sql(query).collect() as rows:
         return [tuple(bytes(v) if isinstance(v, bytearray) else v for v in row) for row in rows]
@@ -118,16 +132,25 @@ def signed(number: int) -> int:
 
 def expected_rows(records: list[Decoded]) -> list[tuple[Any, ...]]:
     fold = Fold(SETTINGS)
-    causes = {"event": "event", "rerank": "rerank", "forget": None}
+    causes = {"event": 1, "rerank": 2, "forget": 0}
     rows = []
     for offset, record in enumerate(records):
         step = fold.take(record)
-        packed = None if step.action == "none" else fold.profile.pack()
-        where = (causes[record.action], record.event_time, 3, offset)
-        rows.append(
-            ("u1", step.action, packed, fold.profile.user_epoch, *where, step.outcome.value)
-        )
+        request = np.zeros(1, REQUEST_DTYPE)
+        request["action"] = Action[step.action.upper()]
+        request["cause"] = causes[record.action]
+        request["source_partition"], request["source_offset"] = 3, offset
+        request["event_time"] = record.event_time
+        request["profile"] = np.frombuffer(fold.profile.pack(), PROFILE_DTYPE)
+        epochs = {"user_epoch": str(fold.profile.user_epoch).encode(), "job_epoch": b"7"}
+        headers = epochs if step.action == "tombstone" else None
+        rows.append(("u1", request.tobytes(), headers, step.outcome.value, 3, offset))
     return rows
+
+
+def asks(row: tuple[Any, ...]) -> bool:
+    """Whether a row of RollingProfile asks for a list or a tombstone."""
+    return bool(row[1][0] != Action.NONE)
 
 
 @pytest.fixture(scope="module")
@@ -152,15 +175,21 @@ def test_rolling_profile_emits_what_the_fold_says(
 ) -> None:
     """RocksDB keeps what it was given: a profile changed after it was stored would show."""
     tables.get_config().set("state.backend.type", backend)
-    query = PROFILES.format(audit="TRUE", **SETTINGS.model_dump())
-    assert rows_of(tables, query) == expected_rows(history)
+    set_parameters(tables, audit="true")
+    assert rows_of(tables, PROFILES) == expected_rows(history)
 
 
 def test_without_audit_only_what_is_due_is_emitted(
     tables: TableEnvironment, history: list[Decoded]
 ) -> None:
-    query = PROFILES.format(audit="FALSE", **SETTINGS.model_dump())
-    assert rows_of(tables, query) == [row for row in expected_rows(history) if row[1] != "none"]
+    set_parameters(tables, audit="false")
+    assert rows_of(tables, PROFILES) == [row for row in expected_rows(history) if asks(row)]
+
+
+def test_a_missing_job_parameter_is_named(tables: TableEnvironment, history: list[Decoded]) -> None:
+    tables.get_config().set("pipeline.global-job-parameters", "{}")
+    with pytest.raises(Exception, match=r"expected the job parameter headrace\.profile"):
+        rows_of(tables, PROFILES)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +219,7 @@ def events(tables: TableEnvironment, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_decode_event_gives_numbers_or_a_reason(tables: TableEnvironment, events: bytes) -> None:
+    set_parameters(tables)
     good, empty, long = rows_of(tables, DECODED)
     high, low = divmod(DECODED_EVENT.event_hash, 2**64)
     hashes = (signed(high), signed(low), signed(DECODED_EVENT.item_hash))
@@ -203,7 +233,8 @@ def test_decode_event_gives_numbers_or_a_reason(tables: TableEnvironment, events
 def test_a_dead_letter_holds_the_record_and_its_story(
     tables: TableEnvironment, events: bytes
 ) -> None:
-    *_, (key, value, headers) = rows_of(tables, DEAD_LETTER.format(limit=300))
+    set_parameters(tables, limit_bytes=300)
+    *_, (key, value, headers) = rows_of(tables, DEAD_LETTER)
     assert (key, value) == (b"u1", events)
     assert {name: bytes(content).decode() for name, content in headers.items()} == {
         "dlq.topic": "events",
@@ -217,13 +248,15 @@ def test_a_dead_letter_holds_the_record_and_its_story(
 
 
 def test_a_dead_letter_above_the_limit_is_cut(tables: TableEnvironment, events: bytes) -> None:
-    *_, (key, value, headers) = rows_of(tables, DEAD_LETTER.format(limit=100))
+    set_parameters(tables, limit_bytes=100)
+    *_, (key, value, headers) = rows_of(tables, DEAD_LETTER)
     assert (key, value) == (b"u1", events[:100])
     assert bytes(headers["dlq.bytes"]) == b"300"
     assert bytes(headers["dlq.sha256"]).decode() == hashlib.sha256(events).hexdigest()
 
 
 def test_a_dead_letter_without_value_stays_without(tables: TableEnvironment, events: bytes) -> None:
-    _, (_, value, headers), _ = rows_of(tables, DEAD_LETTER.format(limit=100))
+    set_parameters(tables, limit_bytes=100)
+    _, (_, value, headers), _ = rows_of(tables, DEAD_LETTER)
     assert value is None
     assert "dlq.sha256" not in headers

@@ -13,6 +13,7 @@ import org.apache.flink.table.data.GenericMapData;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
+import org.apache.flink.table.functions.FunctionContext;
 import org.apache.flink.table.functions.TableFunction;
 
 /**
@@ -29,6 +30,12 @@ import org.apache.flink.table.functions.TableFunction;
             value = "ROW<record_key BYTES, record_value BYTES, headers MAP<STRING, BYTES>>",
             bridgedTo = RowData.class))
 public final class DeadLetter extends TableFunction<RowData> {
+  private transient int limitBytes;
+
+  @Override
+  public void open(FunctionContext context) {
+    limitBytes = (int) new JobParameters(context).number("decode.dead_letter_limit_bytes");
+  }
 
   public void eval(
       String topic,
@@ -39,8 +46,7 @@ public final class DeadLetter extends TableFunction<RowData> {
       byte[] value,
       String stage,
       String reason,
-      String message,
-      int limitBytes) {
+      String message) {
     Map<StringData, byte[]> headers = new HashMap<>();
     put(headers, "dlq.topic", topic);
     put(headers, "dlq.partition", partition);

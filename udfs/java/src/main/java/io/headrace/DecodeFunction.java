@@ -36,12 +36,19 @@ public abstract class DecodeFunction extends ProcessTableFunction<RowData> {
   private static final int MESSAGE = 9;
 
   private transient Decoder decoder;
+  private transient long maxValueBytes;
+  private transient long minEventTimeMs;
+  private transient long maxAheadMs;
   private transient Map<Reason, Counter> deadLetters;
 
   abstract Decoder newDecoder();
 
   @Override
   public void open(FunctionContext context) {
+    JobParameters parameters = new JobParameters(context);
+    maxValueBytes = parameters.number("decode.max_value_bytes");
+    minEventTimeMs = parameters.number("decode.min_event_time_ms");
+    maxAheadMs = parameters.number("decode.max_ahead_ms");
     decoder = newDecoder();
     deadLetters = new EnumMap<>(Reason.class);
     MetricGroup group = context.getMetricGroup().addGroup("headrace");
@@ -52,9 +59,6 @@ public abstract class DecodeFunction extends ProcessTableFunction<RowData> {
 
   /**
    * @param input the Kafka record
-   * @param maxValueBytes longer values are dead letters
-   * @param minEventTimeMs earlier events are dead letters
-   * @param maxAheadMs events that lie further ahead of their record's timestamp are dead letters
    */
   public void eval(
       @ArgumentHint(
@@ -66,10 +70,7 @@ public abstract class DecodeFunction extends ProcessTableFunction<RowData> {
                           "ROW<record_key BYTES, record_value BYTES, topic STRING,"
                               + " `partition` INT, `offset` BIGINT, `timestamp` TIMESTAMP_LTZ(3)>",
                       bridgedTo = RowData.class))
-          RowData input,
-      @ArgumentHint(name = "max_value_bytes") long maxValueBytes,
-      @ArgumentHint(name = "min_event_time_ms") long minEventTimeMs,
-      @ArgumentHint(name = "max_ahead_ms") long maxAheadMs) {
+          RowData input) {
     byte[] key = input.isNullAt(0) ? null : input.getBinary(0);
     byte[] value = input.isNullAt(1) ? null : input.getBinary(1);
     long recordTimeMs =

@@ -2,6 +2,7 @@ package io.headrace;
 
 import static org.apache.flink.table.annotation.ArgumentTrait.SET_SEMANTIC_TABLE;
 
+import java.nio.charset.StandardCharsets;
 import java.util.EnumMap;
 import java.util.Map;
 import org.apache.flink.metrics.Counter;
@@ -10,18 +11,21 @@ import org.apache.flink.table.annotation.ArgumentHint;
 import org.apache.flink.table.annotation.DataTypeHint;
 import org.apache.flink.table.annotation.StateHint;
 import org.apache.flink.table.api.dataview.MapView;
+import org.apache.flink.table.data.GenericMapData;
 import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.MapData;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
 import org.apache.flink.table.functions.FunctionContext;
 import org.apache.flink.table.functions.ProcessTableFunction;
 
 /**
- * Folds one user's events and orders into a packed profile and emits it when a list is due.
+ * Folds one user's events and orders into a packed profile and emits a {@link Request} when a list
+ * is due.
  *
- * <p>The rules are in {@link Profile}. The state is one {@code byte[]} that is never changed once
- * it was emitted or stored: every record works on a copy. With {@code audit}, records that ask for
- * no list give a row of action {@code none}, so that every input has a row.
+ * <p>The rules are in {@link Profile}. The state is one {@code byte[]}, changed in place; whoever
+ * is downstream gets a copy. A tombstone has no value to say which profile it ended, so its epochs
+ * travel as headers. With {@code audit}, every input has a row, if only with its outcome.
  *
  * <p>Two things make the state cheap to reach, together a factor of four in records a second. It
  * stands alone in a map view: of a plain state entry Flink hashes old and new at every record to
@@ -30,25 +34,28 @@ import org.apache.flink.table.functions.ProcessTableFunction;
  */
 @DataTypeHint(
     value =
-        "ROW<action STRING, profile BYTES, user_epoch BIGINT, cause STRING, event_time BIGINT,"
-            + " source_partition INT, source_offset BIGINT, outcome STRING>",
+        "ROW<request BYTES, headers MAP<STRING, BYTES>, outcome STRING, source_partition INT,"
+            + " source_offset BIGINT>",
     bridgedTo = RowData.class)
 public final class RollingProfile extends ProcessTableFunction<RowData> {
   private static final byte EVENT = 0;
   private static final byte FORGET = 1;
   private static final Integer ONLY = 0;
 
-  private static final StringData LIST = StringData.fromString("list");
-  private static final StringData TOMBSTONE = StringData.fromString("tombstone");
-  private static final StringData NONE = StringData.fromString("none");
-  private static final StringData CAUSE_EVENT = StringData.fromString("event");
-  private static final StringData CAUSE_RERANK = StringData.fromString("rerank");
-
   private transient Map<Outcome, Counter> counters;
   private transient Map<Outcome, StringData> labels;
+  private transient long allowedLatenessMs;
+  private transient long expireAfterMs;
+  private transient long jobEpoch;
+  private transient boolean audit;
 
   @Override
   public void open(FunctionContext context) {
+    JobParameters parameters = new JobParameters(context);
+    allowedLatenessMs = parameters.number("profile.allowed_lateness_ms");
+    expireAfterMs = parameters.number("profile.expire_after_ms");
+    jobEpoch = parameters.number("job.epoch");
+    audit = parameters.flag("audit");
     counters = new EnumMap<>(Outcome.class);
     labels = new EnumMap<>(Outcome.class);
     MetricGroup group = context.getMetricGroup().addGroup("headrace");
@@ -71,24 +78,22 @@ public final class RollingProfile extends ProcessTableFunction<RowData> {
                               + " event_time BIGINT, amount FLOAT, source_partition INT,"
                               + " source_offset BIGINT>",
                       bridgedTo = RowData.class))
-          RowData input,
-      @ArgumentHint(name = "allowed_lateness_ms") long allowedLatenessMs,
-      @ArgumentHint(name = "expire_after_ms") long expireAfterMs,
-      @ArgumentHint(name = "audit") boolean audit)
+          RowData input)
       throws Exception {
-    byte[] former = profiles.get(ONLY);
-    byte[] profile = former == null ? Profile.empty() : former.clone();
+    byte[] known = profiles.get(ONLY);
+    byte[] profile = known == null ? Profile.empty() : known;
     byte action = input.getByte(1);
     if (action == EVENT) {
-      applyEvent(profile, input, allowedLatenessMs, expireAfterMs, audit);
+      applyEvent(profile, input);
+    } else if (action == FORGET) {
+      forget(profile, input);
     } else {
-      applyOrder(profile, input, action == FORGET, audit);
+      rerank(profile, input);
     }
     profiles.put(ONLY, profile);
   }
 
-  private void applyEvent(
-      byte[] profile, RowData input, long allowedLatenessMs, long expireAfterMs, boolean audit) {
+  private void applyEvent(byte[] profile, RowData input) {
     int type = input.getByte(5);
     Outcome outcome =
         Profile.apply(
@@ -102,40 +107,44 @@ public final class RollingProfile extends ProcessTableFunction<RowData> {
             allowedLatenessMs,
             expireAfterMs);
     boolean due = outcome == Outcome.APPLIED && Profile.asksForList(type);
-    emit(due ? LIST : NONE, profile, CAUSE_EVENT, input, outcome, audit);
+    emit(due ? Request.LIST : Request.NONE, Request.EVENT, profile, outcome, input);
   }
 
-  private void applyOrder(byte[] profile, RowData input, boolean forget, boolean audit) {
-    if (forget) {
-      boolean erased = Profile.forget(profile, input.getLong(6));
-      emit(erased ? TOMBSTONE : NONE, profile, null, input, Outcome.CONTROL, audit);
-    } else {
-      Profile.rerank(profile);
-      boolean known = Profile.version(profile) > 0;
-      emit(known ? LIST : NONE, profile, CAUSE_RERANK, input, Outcome.CONTROL, audit);
-    }
+  private void forget(byte[] profile, RowData input) {
+    boolean erased = Profile.forget(profile, input.getLong(6));
+    byte action = erased ? Request.TOMBSTONE : Request.NONE;
+    emit(action, Request.NONE, profile, Outcome.CONTROL, input);
   }
 
-  private void emit(
-      StringData action,
-      byte[] profile,
-      StringData cause,
-      RowData input,
-      Outcome outcome,
-      boolean audit) {
+  private void rerank(byte[] profile, RowData input) {
+    Profile.rerank(profile);
+    byte action = Profile.version(profile) > 0 ? Request.LIST : Request.NONE;
+    emit(action, Request.RERANK, profile, Outcome.CONTROL, input);
+  }
+
+  private void emit(byte action, byte cause, byte[] profile, Outcome outcome, RowData input) {
     counters.get(outcome).inc();
-    if (action == NONE && !audit) {
+    if (action == Request.NONE && !audit) {
       return;
     }
+    long eventTimeMs = input.getLong(6);
+    int partition = input.getInt(8);
+    long offset = input.getLong(9);
     collect(
         GenericRowData.of(
-            action,
-            action == NONE ? null : profile,
-            Profile.userEpoch(profile),
-            cause,
-            input.getLong(6),
-            input.getInt(8),
-            input.getLong(9),
-            labels.get(outcome)));
+            Request.of(action, cause, partition, offset, eventTimeMs, profile),
+            action == Request.TOMBSTONE ? epochs(profile) : null,
+            labels.get(outcome),
+            partition,
+            offset));
+  }
+
+  private MapData epochs(byte[] profile) {
+    return new GenericMapData(
+        Map.of(
+            StringData.fromString("user_epoch"),
+            Long.toString(Profile.userEpoch(profile)).getBytes(StandardCharsets.UTF_8),
+            StringData.fromString("job_epoch"),
+            Long.toString(jobEpoch).getBytes(StandardCharsets.UTF_8)));
   }
 }

@@ -9,6 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.apache.flink.api.common.functions.util.ListCollector;
 import org.apache.flink.table.api.dataview.MapView;
 import org.apache.flink.table.data.GenericRowData;
@@ -138,15 +139,30 @@ public final class Harness {
   private void function(long allowedLatenessMs, long expireAfterMs) throws Exception {
     List<RowData> emitted = new ArrayList<>();
     RollingProfile function = new RollingProfile();
-    function.open(new FunctionContext(null));
+    function.open(context(allowedLatenessMs, expireAfterMs));
     function.setCollector(new ListCollector<>(emitted));
     MapView<Integer, byte[]> state = new MapView<>();
     for (int step = in.read(); step >= 0; step = in.read()) {
-      function.eval(state, readRow(step), allowedLatenessMs, expireAfterMs, false);
+      function.eval(state, readRow(step));
     }
     for (RowData row : emitted) {
-      out.write(row.getBinary(1));
+      out.write(row.getBinary(0), Request.PROFILE_AT, Layout.BYTES);
     }
+  }
+
+  private static FunctionContext context(long allowedLatenessMs, long expireAfterMs) {
+    Map<String, String> parameters =
+        Map.of(
+            "headrace.profile.allowed_lateness_ms", Long.toString(allowedLatenessMs),
+            "headrace.profile.expire_after_ms", Long.toString(expireAfterMs),
+            "headrace.job.epoch", "1",
+            "headrace.audit", "false");
+    return new FunctionContext(null) {
+      @Override
+      public String getJobParameter(String key, String otherwise) {
+        return parameters.getOrDefault(key, otherwise);
+      }
+    };
   }
 
   private RowData readRow(int step) throws IOException {

@@ -1,0 +1,83 @@
+"""Flink's REST interface, as far as we need it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from typing import Any
+
+from pipeline.jvm import innermost_cause
+from schemas.errors import FlinkError
+
+ANSWER_S = 5.0
+"""How long a JobManager may take to answer before it counts as unreachable."""
+NO_ANSWER = (OSError, HTTPException, ValueError)
+"""What asking may raise: it is not up yet, is closing, or knows nothing of the kind."""
+ENDED = {"FINISHED", "FAILED", "CANCELED"}
+
+
+class FlinkRest:
+    """A JobManager behind its address.
+
+    Args:
+        url: such as ``http://127.0.0.1:8081``.
+
+    All methods raise one of NO_ANSWER if it does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def get(self, path: str) -> Any:
+        return self._ask(urllib.request.Request(self.url + path))  # noqa: S310 - ours is http
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        data = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data, headers)  # noqa: S310 - as above
+        return self._ask(request)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """All jobs that it remembers, newest first: ``jid``, ``name``, ``state``, …"""
+        found: list[dict[str, Any]] = self.get("/jobs/overview")["jobs"]
+        return sorted(found, key=lambda job: -job["start-time"])
+
+    def state(self, job_id: str) -> str:
+        """Flink's state of a job, but STARTING until every task of a running one runs."""
+        job = self.get(f"/jobs/{job_id}")
+        tasks = {vertex["status"] for vertex in job["vertices"]}
+        if job["state"] == "RUNNING" and not tasks <= {"RUNNING", "FINISHED"}:
+            return "STARTING"
+        return str(job["state"])
+
+    def failures(self, job_id: str) -> list[str]:
+        """The innermost cause of each failure, newest first.
+
+        Known at once, and one for each restart; Flink's metric of restarts is 10 s behind.
+        """
+        told = self.get(f"/jobs/{job_id}/exceptions?maxExceptions=100")
+        entries = told["exceptionHistory"]["entries"]
+        return [innermost_cause(entry["stacktrace"]) for entry in entries]
+
+    def _ask(self, request: urllib.request.Request) -> Any:
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as reply:  # noqa: S310 - as above
+            return json.load(reply)
+
+
+def unreachable(rest: FlinkRest, error: Exception) -> FlinkError:
+    """For commands that cannot do without an answer."""
+    if isinstance(error, urllib.error.HTTPError):
+        return FlinkError(
+            "Flink refused",
+            expected=f"an answer to {error.url}",
+            received=f"{error.code}: {error.read()[:500].decode(errors='replace')}",
+            fix="see the JobManager's log; `headrace cluster logs` shows it",
+        )
+    return FlinkError(
+        "No JobManager answers",
+        expected=f"Flink's REST interface at {rest.url}",
+        received=str(error) or type(error).__name__,
+        fix="`headrace cluster up` starts a local cluster; or name yours with --jobmanager",
+    )
