@@ -45,7 +45,7 @@ def load(
     Raises:
         FlinkError: the plan is not there.
     """
-    from pyflink.table import PlanReference
+    from pyflink.table import CompiledPlan, PlanReference
 
     file = plan_file(audit=bool(settings.kafka.audit_topic))
     if not file.is_file():
@@ -56,7 +56,9 @@ def load(
             fix="install headrace again; in a checkout: python -m pipeline.plan",
         )
     job.declare(tables, settings, engine, bounded=bounded)
-    return tables.load_plan(PlanReference.from_file(str(file)))
+    loaded = tables.load_plan(PlanReference.from_file(str(file)))
+    # PyFlink 2.2.1 gives the plan the Java environment in place of its own, and cannot execute it.
+    return CompiledPlan(loaded._j_compiled_plan, tables)
 
 
 def compiled(*, audit: bool) -> dict[str, Any]:
