@@ -25,6 +25,8 @@ JVM_ARGS = "-Xms256m -Xmx1g -XX:+UseSerialGC -XX:MetaspaceSize=192m -XX:-UsePerf
 
 RESTARTS_IN_A_ROW = "20"
 """After so many failures, about 12 minutes, without a healthy hour in between the job gives up."""
+RETAINED_CHECKPOINTS = "3"
+"""Should the newest be spoilt on disk, there are older ones."""
 FAILED_CHECKPOINTS_IN_A_ROW = "100"
 """A job whose checkpoints fail makes lists all the same; `headrace status` tells their age."""
 
@@ -62,12 +64,13 @@ def configuration(settings: Settings) -> dict[str, str]:
         "execution.checkpointing.dir": state_folder(settings, "checkpoints"),
         "execution.checkpointing.savepoint-dir": state_folder(settings, "savepoints"),
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": RETAINED_CHECKPOINTS,
         "execution.checkpointing.tolerable-failed-checkpoints": FAILED_CHECKPOINTS_IN_A_ROW,
         "execution.checkpointing.incremental": "true",
         "state.backend.type": job.state_backend,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": RESTARTS_IN_A_ROW,
-        "python.executable": sys.executable,
+        "python.executable": job.python or sys.executable,
         "python.client.executable": sys.executable,
         "python.fn-execution.bundle.size": str(job.bundle_size),
         "python.fn-execution.bundle.time": str(job.bundle_time_ms),

@@ -39,6 +39,11 @@ class FlinkRest:
         request = urllib.request.Request(self.url + path, data, headers)  # noqa: S310 - as above
         return self._ask(request)
 
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to end; its retained checkpoints stay."""
+        url = f"{self.url}/jobs/{job_id}?mode=cancel"
+        self._ask(urllib.request.Request(url, method="PATCH"))  # noqa: S310 - as above
+
     def jobs(self) -> list[dict[str, Any]]:
         """All jobs that it remembers, newest first: ``jid``, ``name``, ``state``, …"""
         found: list[dict[str, Any]] = self.get("/jobs/overview")["jobs"]
