@@ -10,6 +10,8 @@ UDFS := udfs/jars/headrace-udfs.jar
 CONNECTOR_VERSION := 5.0.0-2.2
 CONNECTOR := udfs/jars/flink-sql-connector-kafka-$(CONNECTOR_VERSION).jar
 BROKER := deploy/local/lib/.done
+REGISTRY_VERSION := 2.6.13.Final
+REGISTRY := deploy/local/apicurio/.$(REGISTRY_VERSION)
 MAVEN := mvn -q -B -Dstyle.color=never
 
 PACKAGES := pipeline udfs schemas engines deploy
@@ -23,7 +25,7 @@ help: ## List the targets
 
 setup: $(VENV) jar ## Install everything: .venv, a JDK and Maven where missing, the jars
 
-jar: $(UDFS) $(CONNECTOR) $(BROKER) ## Build the Java part, fetch the Kafka connector and broker
+jar: $(UDFS) $(CONNECTOR) $(BROKER) $(REGISTRY) ## Build the Java part, fetch connector, broker and registry
 
 demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARGS=...
 	$(BIN)/headrace demo --json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
@@ -59,6 +61,14 @@ $(CONNECTOR):
 	$(MAVEN) org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
 		-Dartifact=org.apache.flink:flink-sql-connector-kafka:$(CONNECTOR_VERSION) \
 		-DoutputDirectory=$(CURDIR)/udfs/jars
+
+$(REGISTRY):
+	@deploy/setup.sh java
+	rm -rf deploy/local/apicurio
+	$(MAVEN) org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack \
+		-Dartifact=io.apicurio:apicurio-registry-app:$(REGISTRY_VERSION):tar.gz:all \
+		-DoutputDirectory=$(CURDIR)/deploy/local/apicurio
+	@touch $@
 
 $(BROKER): deploy/local/pom.xml
 	@deploy/setup.sh java

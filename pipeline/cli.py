@@ -13,6 +13,7 @@ import typer
 
 from pipeline.cluster_cli import cluster
 from pipeline.command import Call, Result, register
+from pipeline.schemas_cli import schemas
 
 app = typer.Typer(
     help="Streaming features and inference for recommendations: events in, fresh lists out.",
@@ -27,6 +28,7 @@ bench = typer.Typer(help="Measure the whole path on this machine.", no_args_is_h
 app.add_typer(bench, name="bench")
 measurement = partial(register, bench)
 app.add_typer(cluster, name="cluster")
+app.add_typer(schemas, name="schemas")
 
 Kind = Annotated[
     str,
@@ -41,6 +43,13 @@ Log = Annotated[
 User = Annotated[str, typer.Option(help="The user's id.")]
 Since = Annotated[str | None, typer.Option("--from", help="Oldest event time, such as 2010-11-01.")]
 Until = Annotated[str | None, typer.Option(help="First event time no longer wanted.")]
+JobManager = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="REST address of Flink. [default: the job of `headrace run`, else the local cluster]",
+    ),
+]
 Seconds = Annotated[float | None, typer.Option(min=0.0, help="Stop after so many seconds.")]
 
 
@@ -91,14 +100,20 @@ def down(call: Call) -> Result:
 
 
 @command
-def status(call: Call) -> Result:
-    """Tell whether the local broker runs.
+def status(call: Call, jobmanager: JobManager = None) -> Result:
+    """Tell how the job is: state, lag, checkpoint, restarts, engine; and the local broker.
+
+    Exit status 8 if the job does not run.
 
     Example: headrace status --json
     """
-    from pipeline import local
+    from pipeline import operate
+    from schemas.errors import FlinkError
 
-    return local.status(call.settings)
+    found = operate.status(call.settings, operate.jobmanager(call.settings, jobmanager))
+    running = found["job"] is not None and found["job"]["state"] == "RUNNING"
+    call.exit_code = 0 if running else FlinkError.exit_code
+    return found
 
 
 @command
@@ -304,6 +319,69 @@ def run(
     from pipeline.run import run
 
     return run(call.settings, call.console, seconds=seconds, bounded=bounded)
+
+
+@command
+def submit(
+    call: Call,
+    jobmanager: JobManager = None,
+    from_savepoint: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Go on from this savepoint.")
+    ] = None,
+    from_checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Go on from this checkpoint; latest: the newest one."),
+    ] = None,
+) -> Result:
+    """Submit the Flink job to a cluster and wait until it runs.
+
+    Example: headrace submit --jobmanager 127.0.0.1:8081 --from-checkpoint latest
+    """
+    from pipeline import operate
+    from pipeline.submit import submit
+
+    if from_savepoint and from_checkpoint:
+        raise typer.BadParameter("--from-savepoint or --from-checkpoint, not both")
+    rest = operate.jobmanager(call.settings, jobmanager)
+    state = from_savepoint or from_checkpoint
+    return submit(call.settings, rest, call.console, state=state)
+
+
+@command
+def stop(
+    call: Call,
+    jobmanager: JobManager = None,
+    savepoint: Annotated[
+        bool, typer.Option("--savepoint", help="Write a savepoint first.")
+    ] = False,
+) -> Result:
+    """Stop the Flink job; its checkpoints stay.
+
+    Example: headrace stop --savepoint
+    """
+    from pipeline import operate
+
+    rest = operate.jobmanager(call.settings, jobmanager)
+    return operate.stop(call.settings, rest, call.console, savepoint=savepoint)
+
+
+@command
+def quarantine(
+    call: Call,
+    release: Annotated[
+        str | None,
+        typer.Option(metavar="STAGE:PARTITION:OFFSET", help="Let this record go."),
+    ] = None,
+) -> Result:
+    """List the records that are dead letters because the job failed at them again and again.
+
+    Example: headrace quarantine --release events:0:17
+    """
+    from pipeline import quarantine
+
+    if release:
+        return quarantine.release(call.settings, release)
+    return quarantine.quarantine(call.settings)
 
 
 @command

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.layers import Given, Problem, env_name, read_layers
 from pipeline.sections import (
+    ClusterSettings,
     DecodeSettings,
     EngineSettings,
     FilePath,
@@ -27,8 +28,10 @@ from pipeline.sections import (
     KafkaSettings,
     LocalSettings,
     ProfileSettings,
+    RegistrySettings,
     Section,
 )
+from pipeline.security import missing_files
 from schemas.errors import SettingsError
 
 DEFAULT_FILE = Path("headrace.toml")
@@ -45,6 +48,8 @@ class Settings(Section):
     )
     kafka: KafkaSettings = KafkaSettings()
     local: LocalSettings = LocalSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    registry: RegistrySettings = RegistrySettings()
     decode: DecodeSettings = DecodeSettings()
     profile: ProfileSettings = ProfileSettings()
     job: JobSettings = JobSettings()
@@ -103,6 +108,8 @@ def _disagreements(s: Settings) -> Iterator[Problem]:
             f"job.transaction_timeout_ms = {needed_ms}, or checkpoints more often",
         )
     yield from _missing_sasl(s.kafka)
+    yield from missing_files(s.kafka)
+    yield from _missing_registry(s.registry)
 
 
 def _missing_sasl(kafka: KafkaSettings) -> Iterator[Problem]:
@@ -115,6 +122,24 @@ def _missing_sasl(kafka: KafkaSettings) -> Iterator[Problem]:
                 f"{'a value' if wanted else 'no value'} with {kafka.security_protocol}",
                 "a value" if given else "none",
                 f"{'set' if wanted else 'remove'} kafka.{name}, or change kafka.security_protocol",
+            )
+
+
+def _missing_registry(registry: RegistrySettings) -> Iterator[Problem]:
+    if registry.framing == "confluent" and not registry.url:
+        yield Problem(
+            "registry.url",
+            "the address of a registry, with registry.framing = confluent",
+            "none",
+            'set it, or registry.framing = "single-object"',
+        )
+    for name, other in (("username", "password"), ("password", "username")):
+        if getattr(registry, name) and not getattr(registry, other):
+            yield Problem(
+                f"registry.{other}",
+                f"a value with registry.{name}",
+                "none",
+                f"set registry.{other}, or remove registry.{name}",
             )
 
 
@@ -225,7 +250,7 @@ def _problems(error: ValidationError, given: Mapping[str, Given]) -> Iterator[Pr
             yield from cause.problems
             continue
         name = ".".join(str(part) for part in detail["loc"])
-        secret = name == "kafka.sasl_password"
+        secret = name in ("kafka.sasl_password", "registry.password")
         expected = str(cause) if cause else detail["msg"].removeprefix("Input should be ")
         yield Problem(
             name,

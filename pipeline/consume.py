@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline import kafka
+from pipeline import framing, kafka
 from schemas import codec
 
 if TYPE_CHECKING:
@@ -37,14 +37,15 @@ class Published:
     list: dict[str, Any] | None
 
     @classmethod
-    def of(cls, message: Message) -> Published:
+    def of(cls, message: Message, lists: codec.Decoder) -> Published:
+        """A record of the topic; ``lists`` is a decoder of `framing`."""
         user_id = message.key().decode()
         if message.value() is None:
             # A tombstone opens its user epoch, so it comes before every list of that epoch.
             epochs = dict(message.headers() or ())
             job, user = (int(epochs.get(name, b"0")) for name in ("job_epoch", "user_epoch"))
             return cls(user_id, (job, user, 0, 0), None)
-        record = codec.decode("recommendation_list", message.value(), canonical=False)
+        record = lists.decode(message.value(), canonical=False)
         order = tuple(record[n] for n in ("job_epoch", "user_epoch", "version", "engine_seq"))
         return cls(user_id, order, record)
 
@@ -136,8 +137,11 @@ def _latest(settings: Settings, newest: Newest, user: str | None, limit: int) ->
     """The newest record of each user, those made last; tombstones only of a user asked for."""
     by_user: dict[str, Published] = {}
     key = user.encode() if user else None
+    lists = framing.decoder(settings, "recommendation_list")
     for message in kafka.read_to_end(settings, settings.kafka.recommendations_topic, key=key):
-        if key in (None, message.key()) and newest.offer(published := Published.of(message)):
+        if key not in (None, message.key()):
+            continue
+        if newest.offer(published := Published.of(message, lists)):
             by_user[published.user_id] = published
     alive = [one for one in by_user.values() if one.list or user]
     return sorted(alive, key=_generated_at)[-limit:]
@@ -150,6 +154,7 @@ def _follow(
     from confluent_kafka import KafkaError as Reason
 
     key = user.encode() if user else None
+    lists = framing.decoder(settings, "recommendation_list")
     topic = settings.kafka.recommendations_topic
     consumer = kafka.reader(settings, [topic], key=key, from_end=not from_beginning)
     with closing(consumer):
@@ -160,5 +165,7 @@ def _follow(
             if error := message.error():
                 if error.code() != Reason._PARTITION_EOF:
                     raise kafka.wrapped(error, settings.kafka)
-            elif key in (None, message.key()) and newest.offer(published := Published.of(message)):
-                yield published
+            elif key in (None, message.key()):
+                published = Published.of(message, lists)
+                if newest.offer(published):
+                    yield published

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from engines.registry import Active
 from pipeline.config import Settings
 from pipeline.flink import create_table
+from pipeline.framing import header, job_parameters
+from pipeline.quarantine import suspects_folder
+from pipeline.security import flink_properties
 from udfs.ranker import RankSettings
 
 if TYPE_CHECKING:
@@ -139,7 +142,10 @@ def parameters(settings: Settings, engine: Active) -> dict[str, str]:
     values = {
         **{f"decode.{name}": value for name, value in settings.decode.model_dump().items()},
         **{f"profile.{name}": value for name, value in settings.profile.model_dump().items()},
+        **job_parameters(settings),
         "job.epoch": settings.job.epoch,
+        "job.quarantine_after": settings.job.quarantine_after,
+        "quarantine.folder": suspects_folder(settings),
         "audit": str(bool(settings.kafka.audit_topic)).lower(),
         "engine": engine.label,
         "engine_seq": engine.engine_seq,
@@ -177,6 +183,7 @@ def connection(settings: Settings, topic: str) -> dict[str, object]:
         "connector": "kafka",
         "topic": topic,
         "properties.bootstrap.servers": settings.kafka.bootstrap_servers,
+        **flink_properties(settings.kafka),
         "key.format": "raw",
         "key.fields": "record_key",
         "value.format": "raw",
@@ -192,4 +199,6 @@ def rank_settings(settings: Settings, engine: Active) -> RankSettings:
         emit=settings.job.emit,
         job_epoch=settings.job.epoch,
         metrics=settings.job.python_metrics,
+        suspects=suspects_folder(settings),
+        list_header=header(settings, "recommendation_list"),
     )

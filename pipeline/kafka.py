@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.murmur2 import partition_of
+from pipeline.security import FIXES
 from schemas.errors import KafkaError
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ ANSWER_S = 5.0
 SILENCE_S = 10.0
 """After how long without a word a broker is given up while reading."""
 NO_BROKER = "`headrace up` starts a local broker; or mend kafka.bootstrap_servers"
+NO_TOPIC = (
+    "`headrace topics` creates the topics; or mend the kafka.*_topic settings; with ACLs: "
+    "those that kafka.sasl_username may not describe are hidden, see deploy/acls.md"
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
         "sasl.username": kafka.sasl_username,
         "sasl.password": kafka.sasl_password.get_secret_value() if kafka.sasl_password else "",
         "ssl.ca.location": kafka.ssl_ca_location,
+        "ssl.certificate.location": kafka.ssl_keystore_location,
+        "ssl.key.location": kafka.ssl_keystore_location,
     }
     # librdkafka's own log would write to stderr; its errors come back as exceptions all the same.
     return {name: value for name, value in given.items() if value} | {"log_level": 0}
@@ -112,7 +119,7 @@ def check_topics(settings: Settings) -> None:
             "Topics are missing",
             expected=f"topics {', '.join(t.name for t in topics_of(settings.kafka))}",
             received=f"no {', '.join(t.name for t in missing)}",
-            fix="`headrace topics` creates them; or mend the kafka.*_topic settings",
+            fix=NO_TOPIC,
         )
 
 
@@ -237,7 +244,7 @@ def partitions_of(kafka: KafkaSettings, topic: str) -> int:
             f"There is no topic {topic}",
             expected=f"topic {topic} on {kafka.bootstrap_servers}",
             received=", ".join(sorted(name for name in present if name[:2] != "__")) or "no topics",
-            fix="`headrace topics` creates the topics; or mend the kafka.*_topic settings",
+            fix=NO_TOPIC,
         )
     return len(present[topic].partitions)
 
@@ -277,15 +284,15 @@ def wrapped(reason: Reason, kafka: KafkaSettings) -> KafkaError:
     if reason.name() in unreachable:
         return KafkaError(
             "No Kafka broker answers",
-            expected=f"a broker at {kafka.bootstrap_servers}",
+            expected=f"a broker at {kafka.bootstrap_servers} that speaks {kafka.security_protocol}",
             received=reason.str(),
-            fix=NO_BROKER,
+            fix=FIXES.get(reason.name(), NO_BROKER),
         )
     return KafkaError(
         "Kafka refused",
         expected=f"the request to be granted by {kafka.bootstrap_servers}",
         received=f"{reason.name()}: {reason.str()}",
-        fix="see the error's name in Kafka's documentation; often an ACL or a setting is missing",
+        fix=FIXES.get(reason.name(), "see the error's name in Kafka's documentation"),
     )
 
 

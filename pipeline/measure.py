@@ -12,8 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pipeline import kafka
-from schemas import codec
+from pipeline import framing, kafka
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -157,8 +156,9 @@ class Reader(threading.Thread):
         Raises:
             FlinkError: there are none.
         """
+        lists = framing.decoder(self._settings, "recommendation_list")
         decoded = (
-            (read_ms, codec.decode("recommendation_list", value, canonical=False)["event_time"])
+            (read_ms, lists.decode(value, canonical=False)["event_time"])
             for read_ms, value in self._read
         )
         delays = [read_ms - due_ms for read_ms, due_ms in decoded if due_ms >= since_ms]

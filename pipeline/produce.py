@@ -14,9 +14,10 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline import kafka
+from pipeline import framing, kafka
 from pipeline.console import bar
 from pipeline.delivery import Progress, Standing
+from pipeline.rights import check_rights
 from pipeline.sender import Sender, new_producer, now_ms, pace
 from pipeline.sources.base import UserEvent
 from schemas import codec
@@ -62,6 +63,7 @@ def produce(
             "Two paces are given", expected="--rate or --speedup", received="both", fix="drop one"
         )
     progress = Progress.of(settings.run_dir / "produce", _identity(settings, source))
+    check_rights(settings.kafka, writes=[settings.kafka.events_topic])
     kept = progress.read() if resume else None
     start = kept or Standing(since_ms=now_ms())
     rest = iter(()) if start.finished else islice(source, start.delivered, None)
@@ -100,7 +102,8 @@ def already_sent(settings: Settings, start: Standing, unsure: Iterable[UserEvent
     if not ids:
         return set()
     topic = settings.kafka.events_topic
-    return ids.intersection(_event_ids(kafka.read_to_end(settings, topic, since_ms=start.since_ms)))
+    messages = kafka.read_to_end(settings, topic, since_ms=start.since_ms)
+    return ids.intersection(_event_ids(messages, framing.decoder(settings, "user_event")))
 
 
 def send_control(
@@ -123,13 +126,14 @@ def send_control(
     """
     topic = settings.kafka.control_topic
     kafka.partitions_of(settings.kafka, topic)
+    check_rights(settings.kafka, writes=[topic])
     order = {
         "control_id": uuid.uuid4().hex,
         "user_id": user_id,
         "action": action,
         "as_of": now_ms() if as_of_ms is None else as_of_ms,
     }
-    value = codec.encode("control", order)
+    value = framing.encoder(settings, "control").encode(order)
     answers: list[tuple[Any, Any]] = []
     producer = new_producer(settings)
     producer.produce(topic, value, user_id.encode(), on_delivery=lambda *a: answers.append(a))
@@ -141,10 +145,10 @@ def send_control(
     return order | place
 
 
-def _event_ids(messages: Iterable[Message]) -> Iterator[str]:
+def _event_ids(messages: Iterable[Message], events: codec.Decoder) -> Iterator[str]:
     for message in messages:
         with suppress(CodecError):  # Somebody else's: what was sent from here can be decoded.
-            yield codec.decode("user_event", message.value() or b"", canonical=False)["event_id"]
+            yield events.decode(message.value() or b"", canonical=False)["event_id"]
 
 
 def _identity(settings: Settings, source: Source) -> dict[str, Any]:

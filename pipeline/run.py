@@ -25,6 +25,7 @@ from pipeline import flink, kafka, plan
 from pipeline.config import Settings, with_values
 from pipeline.jvm import innermost_cause, jvm_errors, jvm_gone
 from pipeline.rest import ENDED, NO_ANSWER, FlinkRest
+from pipeline.rights import check_job_rights
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -109,10 +110,10 @@ def run(
     """
     started = time.monotonic()
     settings = with_epoch(settings)
-    check_security(settings)
     flink.jars()
     engine = check_engine(settings)
     kafka.check_topics(settings)
+    check_job_rights(settings)
     kafka.check_transactions(settings)
     with one_job(settings) as announce, stopping_on_signals() as stop, jvm_errors(settings):
         running = submit(settings, engine, bounded)
@@ -158,17 +159,6 @@ def finish(job: RunningJob, settings: Settings, stop: Stop, seconds: float | Non
             fix=f"see the logs in {settings.run_dir / 'flink'}",
         )
     return state
-
-
-def check_security(settings: Settings) -> None:
-    """Refuse what the job cannot do yet, rather than talk to a secured broker in plaintext."""
-    if settings.kafka.security_protocol != "PLAINTEXT":
-        raise FlinkError(
-            "the job cannot talk to a secured broker yet",
-            expected="kafka.security_protocol = PLAINTEXT",
-            received=settings.kafka.security_protocol,
-            fix="run it against a plaintext listener; the other commands do take TLS and SASL",
-        )
 
 
 def with_epoch(settings: Settings) -> Settings:

@@ -17,7 +17,7 @@ from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
 from pipeline.layers import env_name
 from pipeline.run import free_ports, job_status
-from pipeline.sections import KafkaSettings
+from pipeline.sections import KafkaSettings, RegistrySettings
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def scratch_settings(settings: Settings, name: str, more: Mapping[str, object]) 
     """Settings with free ports, an empty folder and engine store, and the default topics.
 
     Args:
-        settings: limits and job settings to keep; those of ``kafka`` are about another broker.
+        settings: limits and job settings to keep; those of ``kafka`` and ``registry`` are about
+            other topics.
         name: of the folder in ``run_dir``; what was in it is deleted.
         more: further values, by dotted names.
 
@@ -51,6 +52,7 @@ def scratch_settings(settings: Settings, name: str, more: Mapping[str, object]) 
             "local.port": port,
             "local.controller_port": controller_port,
             "kafka": KafkaSettings(bootstrap_servers=f"{LOOPBACK}:{port}"),
+            "registry": RegistrySettings(),
             **more,
         },
     )
@@ -112,7 +114,8 @@ def started_job(settings: Settings, *options: str) -> Iterator[subprocess.Popen[
 
 def job_environment(settings: Settings) -> dict[str, str]:
     """Ours with the settings; of the secrets, which a scratch broker does not ask for, none."""
-    return os.environ | as_environment(settings) | {env_name("kafka.sasl_password"): ""}
+    none = {env_name(name): "" for name in ("kafka.sasl_password", "registry.password")}
+    return os.environ | as_environment(settings) | none
 
 
 def end(job: subprocess.Popen[bytes], patience_s: float = STOP_WITHIN_S) -> None:

@@ -105,7 +105,8 @@ class KafkaSettings(Section):
     )
     sasl_password: Secret = Field(
         default=None,
-        description="Password, for the SASL protocols: ${env:NAME} or ${file:PATH} only.",
+        description="Password, for the SASL protocols: ${env:NAME} or ${file:PATH} only; "
+        "the job takes a file alone.",
     )
     ssl_ca_location: str = Field(
         default="", description="PEM file of the authority that signed the brokers' certificates."
@@ -140,7 +141,7 @@ class ClusterSettings(Section):
     )
     taskmanager_memory_mb: int = Field(
         default=1_024,
-        ge=768,
+        ge=900,
         description="Memory of a TaskManager's JVM: a third of it heap, for state too.",
     )
     managed_memory_mb: int = Field(
@@ -154,6 +155,36 @@ class ClusterSettings(Section):
         default=19082, description="rest_port of the second JobManager (high availability)."
     )
     zookeeper_port: Port = Field(default=19181, description="ZooKeeper's port (high availability).")
+
+
+class RegistrySettings(Section):
+    """The schema registry, where there is one."""
+
+    url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s@?#]*[^\s@?#/])?$",
+        description="Its Confluent interface, such as http://registry:8080/apis/ccompat/v7; empty: "
+        "none, and records in Confluent's framing are dead letters.",
+    )
+    username: str = Field(
+        default="",
+        pattern=r"^[^:\x00-\x1f\x7f]*$",
+        description="User name, for basic authentication.",
+    )
+    password: Secret = Field(
+        default=None,
+        description="Password, for basic authentication: ${env:NAME} or ${file:PATH} only.",
+    )
+    framing: Literal["single-object", "confluent"] = Field(
+        default="single-object",
+        description="How we frame what we write. Both are read.",
+    )
+    answer_ms: int = Field(
+        default=5_000,
+        ge=1,
+        le=60_000,
+        description="How long an answer may take. The job asks three times, then its task fails.",
+    )
 
 
 class DecodeSettings(Section):
@@ -216,6 +247,9 @@ class JobSettings(Section):
         description="URI of the folder of checkpoints and savepoints, which all machines of a "
         "cluster must reach; empty: run_dir.",
     )
+    python: str = Field(
+        default="", description="Python interpreter of the TaskManagers; empty: this one's path."
+    )
     emit: Literal["latest", "every"] = Field(
         default="latest",
         description="latest: within a bundle only a user's newest list is ranked. every: all.",
@@ -249,6 +283,12 @@ class JobSettings(Section):
     )
     python_metrics: bool = Field(
         default=True, description="Metrics from the ranking operator; costs some milliseconds."
+    )
+    quarantine_after: int = Field(
+        default=3,
+        ge=2,
+        le=15,
+        description="A record at which the job failed so many times in a row is dead-lettered.",
     )
     epoch: int = Field(
         default=0,

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline import kafka
+from pipeline import framing, kafka
 from pipeline.delivery import Ledger, Progress, Standing
 from pipeline.sources.base import UserEvent
-from schemas import codec
 from schemas.errors import KafkaError
 
 if TYPE_CHECKING:
@@ -87,6 +86,7 @@ class Sender:
         self._start = start
         self._reach = start.reach
         self._topic = settings.kafka.events_topic
+        self._encoder = framing.encoder(settings, "user_event")
         self._producer = producer or new_producer(settings)
         self._progress = progress
         self._advance = advance
@@ -106,7 +106,7 @@ class Sender:
             due_s: when each that is sent is due.
             present: ids of those that are in the topic already; they count as delivered.
         """
-        encode = codec.Encoder("user_event").encode
+        encode = self._encoder.encode
         began = self._clock()
         number = 0
         finished = False
@@ -188,5 +188,6 @@ def _not_taken(topic: str, ledger: Ledger) -> KafkaError:
         f"Kafka did not take every event for topic {topic}",
         expected=f"{ledger.sent} events confirmed",
         received=f"{ledger.delivered} confirmed without a gap; {told}",
-        fix="see that the brokers run, then run the same command: it goes on from there",
+        fix="see that the brokers run and let us write (deploy/acls.md), "
+        "then run the same command: it goes on from there",
     )

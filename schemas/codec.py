@@ -1,16 +1,19 @@
-"""Records to bytes and back: Avro single-object encoding with the schemas kept beside this file.
+"""Records to bytes and back, with the schemas kept beside this file, in either of two framings.
 
-    byte  0   C3 01
-    byte  2   CRC-64-AVRO of the writer schema's canonical form, little-endian
-    byte 10   the record in Avro binary, in the writer's schema
+    single-object encoding (Avro's own)              Confluent's, with a schema registry
+    byte  0   C3 01                                  byte 0   00
+    byte  2   CRC-64-AVRO of the writer schema's     byte 1   the writer schema's id in the
+              canonical form, little-endian                   registry, big-endian
+    byte 10   the record in Avro binary              byte 5   the record in Avro binary
 
-Records are written in the newest version and read from any kept one into the newest; no schema is
-ever taken from a record. Times are plain integers in and out, milliseconds since 1970.
+Records are written in the newest version and read from any kept or registered one into the newest;
+no schema is ever taken from a record. Times are plain integers in and out, milliseconds since 1970.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from io import BytesIO
 from typing import Any, NoReturn
@@ -25,6 +28,8 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Schema",
+    "SchemaById",
+    "confluent_header",
     "decode",
     "encode",
     "header",
@@ -34,6 +39,10 @@ __all__ = [
 ]
 
 HEADER_BYTES = 10
+CONFLUENT_HEADER_BYTES = 5
+
+SchemaById = Callable[[int], Schema]
+"""The writer's schema by its id in the registry; CodecError if there is none that can be read."""
 
 # What fastavro raises for a record that does not fit the schema, and for bytes that are none.
 _WRITE_ERRORS = (TypeError, ValueError, KeyError, OverflowError, AttributeError)
@@ -52,11 +61,26 @@ def header(name: str) -> bytes:
     return load(name).header
 
 
-class Encoder:
-    """Writes records of one schema in its newest version; for loops that encode many."""
+def confluent_header(schema_id: int) -> bytes:
+    """The 5 bytes that start a record in Confluent's framing.
 
-    def __init__(self, name: str) -> None:
+    >>> confluent_header(258).hex(" ")
+    '00 00 00 01 02'
+    """
+    return struct.pack(">BI", 0, schema_id)
+
+
+class Encoder:
+    """Writes records of one schema in its newest version; for loops that encode many.
+
+    Args:
+        name: of the schema.
+        header: what starts each record; None: the header of single-object encoding.
+    """
+
+    def __init__(self, name: str, header: bytes | None = None) -> None:
         self._schema = load(name)
+        self._header = self._schema.header if header is None else header
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
         """``record`` as header and Avro binary.
@@ -67,7 +91,7 @@ class Encoder:
         """
         schema = self._schema
         buffer = BytesIO()
-        buffer.write(schema.header)
+        buffer.write(self._header)
         try:
             fastavro.schemaless_writer(buffer, schema.parsed, record, strict_allow_default=True)
         except _WRITE_ERRORS as error:
@@ -85,9 +109,11 @@ class Decoder:
 
     Args:
         schemas: versions of one schema, oldest first.
+        by_id: reads Confluent's framing, too; None: bytes in it are none of ours.
     """
 
-    def __init__(self, schemas: Sequence[Schema]) -> None:
+    def __init__(self, schemas: Sequence[Schema], by_id: SchemaById | None = None) -> None:
+        self._by_id = by_id
         self._reader = schemas[-1]
         self._writers = {schema.header: schema for schema in schemas}
 
@@ -100,9 +126,9 @@ class Decoder:
                 overlong number or a negative enum index. Costs as much again as decoding; leave it
                 out only for records that our own encoder wrote.
         """
-        writer = self._writer(data)
+        writer, body_at = self._writer(data)
         body = BytesIO(data)
-        body.seek(HEADER_BYTES)
+        body.seek(body_at)
         try:
             written = fastavro.schemaless_reader(body, writer.parsed, None)
         except _READ_ERRORS as error:
@@ -116,16 +142,20 @@ class Decoder:
                 fix="send one record in each message, with nothing after it",
             )
         if canonical:
-            _require_canonical(writer, data, written)
+            _require_canonical(writer, data[body_at:], written)
         if writer is self._reader:
             return written  # type: ignore[no-any-return]
-        body.seek(HEADER_BYTES)
+        body.seek(body_at)
         return fastavro.schemaless_reader(body, writer.parsed, self._reader.parsed)  # type: ignore[no-any-return]
 
-    def _writer(self, data: bytes) -> Schema:
+    def _writer(self, data: bytes) -> tuple[Schema, int]:
+        """The writer's schema, and where the record begins."""
         writer = self._writers.get(data[:HEADER_BYTES])
         if writer is not None:
-            return writer
+            return writer, HEADER_BYTES
+        if self._by_id and len(data) >= CONFLUENT_HEADER_BYTES and data[0] == 0:
+            (schema_id,) = struct.unpack_from(">I", data, 1)
+            return self._by_id(schema_id), CONFLUENT_HEADER_BYTES
         name, start = self._reader.name, data[:HEADER_BYTES].hex(" ")
         if len(data) < HEADER_BYTES or data[:2] != MAGIC:
             raise CodecError(
@@ -153,11 +183,11 @@ class Decoder:
         ) from error
 
 
-def _require_canonical(writer: Schema, data: bytes, record: Mapping[str, Any]) -> None:
+def _require_canonical(writer: Schema, body: bytes, record: Mapping[str, Any]) -> None:
     again = BytesIO()
     try:
         fastavro.schemaless_writer(again, writer.parsed, record)
-        same = again.getvalue() == data[HEADER_BYTES:]
+        same = again.getvalue() == body
         detail = "another encoding of the same record"
     except _WRITE_ERRORS as error:  # a number too long for its type
         same, detail = False, str(error)

@@ -32,11 +32,15 @@ def require_compatible(schemas: Sequence[Schema]) -> None:
         ]
         _require_none(problems, f"{schema.name} version {schema.version} cannot grow")
     for reader, writer in permutations(schemas, 2):
-        problems = [*_unresolved(reader, writer), *_changed(reader, writer)]
-        _require_none(
-            problems,
-            f"{reader.name} version {reader.version} cannot read version {writer.version}",
-        )
+        require_readable(reader, writer)
+
+
+def require_readable(reader: Schema, writer: Schema) -> None:
+    """Raises SchemaError unless ``reader`` can read what was written in ``writer``."""
+    _require_none(
+        [*_unresolved(reader, writer), *_changed(reader, writer)],
+        f"{reader.name} version {reader.version} cannot read version {writer.version}",
+    )
 
 
 def _require_none(problems: Sequence[str], message: str) -> None:

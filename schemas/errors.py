@@ -9,7 +9,8 @@
     │   └── BundleRefused    ... because it is truncated, tampered with or of the wrong shape
     ├── KafkaError           the broker or a topic is not as it must be
     ├── BrokerError          the local broker cannot be started or stopped
-    └── FlinkError           Java, a jar or the Flink job is not as it must be
+    ├── FlinkError           Java, a jar or the Flink job is not as it must be
+    └── RegistryError        the schema registry does not answer, refuses, or lacks a schema
 
 The command line prints each of them as three lines (what was expected, what was received, how to
 fix it) and exits with ``exit_code``; a traceback means a bug.
@@ -112,3 +113,7 @@ class BrokerError(HeadraceError):
 
 class FlinkError(HeadraceError):
     exit_code = 8
+
+
+class RegistryError(HeadraceError):
+    exit_code = 9

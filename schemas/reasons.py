@@ -11,10 +11,12 @@ from enum import Enum
 class Reason(str, Enum):
     """Why a record is a dead letter; in the order in which the checks run."""
 
+    QUARANTINED = "QUARANTINED"
     NULL_VALUE = "NULL_VALUE"
     OVERSIZE = "OVERSIZE"
     INVALID_MAGIC_BYTE = "INVALID_MAGIC_BYTE"
     UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"
+    INCOMPATIBLE_SCHEMA = "INCOMPATIBLE_SCHEMA"
     AVRO_DECODE_FAILED = "AVRO_DECODE_FAILED"
     TRAILING_BYTES = "TRAILING_BYTES"
     NOT_CANONICAL = "NOT_CANONICAL"

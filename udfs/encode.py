@@ -19,7 +19,6 @@ import xxhash
 from numpy.typing import NDArray
 
 from engines.backends.base import RankedBatch
-from schemas import codec
 from schemas.profile import PROFILE_BYTES
 from udfs.request import REQUEST_BYTES
 
@@ -32,6 +31,7 @@ class EngineStamp:
     """What every list of one engine has in common.
 
     Attributes:
+        header: which schema they are written in, see ``schemas/codec.py``.
         engine: ``name@version``.
         digest: SHA-256 of the manifest, 32 bytes.
         seq: activation counter.
@@ -40,6 +40,7 @@ class EngineStamp:
         degrade_level: 0 is the full engine.
     """
 
+    header: bytes
     engine: str
     digest: bytes
     seq: int
@@ -50,7 +51,7 @@ class EngineStamp:
     def encode(self) -> bytes:
         return b"".join(
             (
-                codec.header("recommendation_list"),
+                self.header,
                 text(self.engine),
                 self.digest,
                 long(self.seq),
@@ -168,7 +169,7 @@ class ListEncoder:
         ranked: RankedBatch,
         generated_at: int | None = None,
     ) -> list[bytes]:
-        """Lists as single-object Avro.
+        """Lists as Avro behind the stamp's header.
 
         Args:
             users: ``[n]`` user ids.

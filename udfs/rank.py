@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pyflink.table import DataTypes
 from pyflink.table.udf import FunctionContext, ScalarFunction, udf
 
-from udfs.ranker import RankSettings, Requests, answer, ranker
+from udfs.flight_recorder import FlightRecorder
+from udfs.ranker import RankSettings, Requests, answer_recorded, ranker
 from udfs.request import Action, requests_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Rank(ScalarFunction):  # type: ignore[misc]
 
     def open(self, function_context: FunctionContext) -> None:
         self._ranker = ranker(self._settings)
+        self._recorder = FlightRecorder(self._settings.suspects)
         # Without metrics Flink gives no metric group, and asking for it is an error.
         self._metrics = (
             RankMetrics(function_context.get_metric_group(), self._ranker.seq)
@@ -48,11 +50,20 @@ class Rank(ScalarFunction):  # type: ignore[misc]
     def eval(self, user_id: pd.Series[Any], request: pd.Series[Any]) -> pd.DataFrame:
         requests = requests_of(request.tolist())
         before_s = self._ranker.inference_s
-        answers = answer(user_id.tolist(), requests, self._ranker.rank, self._settings.emit)
+        answers = answer_recorded(
+            self._recorder,
+            user_id.tolist(),
+            requests,
+            self._ranker.rank,
+            self._settings.emit,
+        )
         if self._metrics:
             self._metrics.update(requests, answers.actions, self._ranker.inference_s - before_s)
         frame: pd.DataFrame = pd.DataFrame({"action": answers.actions, "value": answers.values})
         return frame
+
+    def close(self) -> None:
+        self._recorder.close()
 
 
 class RankMetrics:

@@ -22,6 +22,7 @@ from engines.backends.onnx import OnnxBackend
 from engines.features import features
 from engines.registry import Active, Registry
 from udfs.encode import EngineStamp, ListEncoder
+from udfs.flight_recorder import FlightRecorder
 from udfs.request import Action
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class RankSettings:
         emit: ``latest`` ranks the newest profile of each user in a batch, ``every`` each one.
         job_epoch: stamped on every list.
         metrics: whether Flink collects metrics of Python functions.
+        list_header: what starts every list, before the Avro binary.
+        suspects: folder of `FlightRecorder`.
     """
 
     store: Path
@@ -50,6 +53,8 @@ class RankSettings:
     emit: str
     job_epoch: int
     metrics: bool
+    list_header: bytes
+    suspects: Path
 
 
 class Ranker:
@@ -69,6 +74,7 @@ class Ranker:
         self.backend.activate()
         self.backend.warm_up()
         stamp = EngineStamp(
+            header=settings.list_header,
             engine=bundle.label,
             digest=bundle.digest,
             seq=self.seq,
@@ -116,6 +122,26 @@ class Answers:
 
     actions: NDArray[np.uint8]
     values: list[bytes | None]
+
+
+def answer_recorded(
+    recorder: FlightRecorder, users: Sequence[str], requests: Requests, rank: Rank, emit: str
+) -> Answers:
+    """`answer` under a flight recorder: first each suspect alone, then all others at once."""
+    suspects = recorder.suspects_of(requests)
+    if not suspects:
+        with recorder.flight(requests):
+            return answer(users, requests, rank, emit)
+    others = sorted(set(range(len(users))).difference(suspects))
+    answers = Answers(np.zeros(len(users), np.uint8), [None] * len(users))
+    for rows in [*([row] for row in suspects), others]:
+        part = requests[rows]
+        with recorder.flight(part, alone=rows is not others):
+            found = answer([users[row] for row in rows], part, rank, emit)
+        answers.actions[rows] = found.actions
+        for row, value in zip(rows, found.values, strict=True):
+            answers.values[row] = value
+    return answers
 
 
 def answer(users: Sequence[str], requests: Requests, rank: Rank, emit: str) -> Answers:

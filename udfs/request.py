@@ -43,7 +43,10 @@ class Action(IntEnum):
     FAILED = 4
 
 
-REQUEST_DTYPE = np.dtype(
+EVENT = 1
+"""The cause of a request that an event made; all others come of orders."""
+
+HEAD_DTYPE = np.dtype(
     [
         ("action", "u1"),
         ("cause", "u1"),
@@ -51,9 +54,9 @@ REQUEST_DTYPE = np.dtype(
         ("source_partition", "<i4"),
         ("source_offset", "<i8"),
         ("event_time", "<i8"),
-        ("profile", PROFILE_DTYPE),
     ]
 )
+REQUEST_DTYPE = np.dtype([*HEAD_DTYPE.descr, ("profile", PROFILE_DTYPE)])
 REQUEST_BYTES = REQUEST_DTYPE.itemsize
 
 

@@ -22,6 +22,7 @@ from string import Template
 from typing import Protocol
 
 from deploy.local.java import find_java
+from deploy.local.ports import why_taken
 from deploy.local.process import ProcessRecord
 from schemas.errors import BrokerError
 
@@ -157,19 +158,14 @@ def _jars(lib: Path) -> Path:
 
 def _refuse_taken_ports(address: BrokerAddress) -> None:
     for name, port in (("port", address.port), ("controller_port", address.controller_port)):
-        with socket.socket() as probe:
-            # As Kafka does: a port that only lingers after a close is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address.host, port))
-            except OSError as error:
-                raise BrokerError(
-                    f"Port {port} of {address.host} cannot be used",
-                    expected=f"a free port in local.{name}",
-                    received=error.strerror or str(error),
-                    fix=f"stop what uses it, or set local.{name} to another port "
-                    "(and kafka.bootstrap_servers with local.port)",
-                ) from error
+        if reason := why_taken(address.host, port):
+            raise BrokerError(
+                f"Port {port} of {address.host} cannot be used",
+                expected=f"a free port in local.{name}",
+                received=reason,
+                fix=f"stop what uses it, or set local.{name} to another port "
+                "(and kafka.bootstrap_servers with local.port)",
+            )
 
 
 def _properties(address: BrokerAddress, data: Path) -> str:

@@ -13,8 +13,10 @@ import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 KILLED_WITHIN_S = 10.0
+Record = TypeVar("Record", bound="ProcessRecord")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class ProcessRecord:
         return cls(pid, _birth(pid))
 
     @classmethod
-    def read(cls, file: Path) -> ProcessRecord | None:
+    def read(cls: type[Record], file: Path) -> Record | None:
         """What the file remembers; None if there is no file or it was written half."""
         try:
             return cls(**json.loads(file.read_text(encoding="utf-8")))

@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import kafka
+from pipeline import framing, kafka
 from pipeline.config import Settings
-from schemas import codec
 from schemas.errors import CodecError
 
 RECENT_S = 10
@@ -82,6 +81,7 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self.tally = Tally()
         self._settings = settings
+        self._lists = framing.decoder(settings, "recommendation_list")
         self._closing = threading.Event()
         topics = settings.kafka
         self._take = {
@@ -109,7 +109,7 @@ class Watch(threading.Thread):
         if message.value() is None:
             self.tally.tombstones.add(user)
             return
-        record = codec.decode("recommendation_list", message.value(), canonical=False)
+        record = self._lists.decode(message.value(), canonical=False)
         items = tuple((item["item_id"], item["score"], item["reason"]) for item in record["items"])
         if not self.tally.list_count:
             self.tally.first_list = time.monotonic()
@@ -141,13 +141,14 @@ def hit_rates(settings: Settings, tally: Tally, popular: Collection[str]) -> tup
     Returns:
         hit rate at k of the user's last list, and of ``popular``; NaN if nothing was counted.
     """
+    decoder = framing.decoder(settings, "user_event")
     hits = popular_hits = events = 0
     for message in kafka.read_to_end(settings, settings.kafka.events_topic):
         place = "events", message.partition(), message.offset()
         if tally.outcomes.get(place) != "applied":
             continue
         try:
-            event = codec.decode("user_event", message.value())
+            event = decoder.decode(message.value())
         except CodecError:
             continue
         published = tally.lists.get(event["user_id"], [])

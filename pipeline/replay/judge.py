@@ -22,13 +22,16 @@ import xxhash
 
 from pipeline.sections import DecodeSettings
 from schemas.reasons import Reason
-from schemas.schema import MAGIC, versions
+from schemas.schema import MAGIC, Schema, versions
 
 HEADER_BYTES = 10
+CONFLUENT_HEADER_BYTES = 5
 ID_LIMIT_BYTES = 128
 ACTIONS = ("forget", "rerank")
 
 Record = Mapping[str, Any]
+ById = Mapping[int, Schema | None]
+"""What a registry holds: the schemas that can be read as ours; None for one that cannot."""
 Action = Literal["event", "forget", "rerank"]
 
 
@@ -65,14 +68,16 @@ def judge(
     timestamp_ms: int,
     limits: DecodeSettings,
     schema: str = "user_event",
+    by_id: ById | None = None,
 ) -> Decoded | Reason:
     """The meaning of a record, or why it has none. Never raises on data.
 
     Args:
         timestamp_ms: the record's Kafka timestamp, ms since 1970.
         schema: ``user_event`` for the events topic, ``control`` for the control topic.
+        by_id: the schema registry; None without one.
     """
-    record = _read_record(value, limits, schema)
+    record = _read_record(value, limits, schema, by_id)
     if isinstance(record, Reason):
         return record
     reason = (
@@ -86,17 +91,18 @@ def judge(
     return _event(record) if schema == "user_event" else _order(record)
 
 
-def _read_record(value: bytes | None, limits: DecodeSettings, schema: str) -> Record | Reason:
+def _read_record(
+    value: bytes | None, limits: DecodeSettings, schema: str, by_id: ById | None
+) -> Record | Reason:
     if value is None:
         return Reason.NULL_VALUE
     if len(value) > limits.max_value_bytes:
         return Reason.OVERSIZE
-    if len(value) < HEADER_BYTES or not value.startswith(MAGIC):
-        return Reason.INVALID_MAGIC_BYTE
-    writer = _writers(schema).get(value[:HEADER_BYTES])
-    if writer is None:
-        return Reason.UNKNOWN_SCHEMA
-    body = _Body(value[HEADER_BYTES:])
+    framed = _unframed(value, schema, by_id)
+    if isinstance(framed, Reason):
+        return framed
+    writer, data = framed
+    body = _Body(data)
     try:
         written = body.read(writer)
         record = _resolve(written, _newest(schema))
@@ -105,9 +111,25 @@ def _read_record(value: bytes | None, limits: DecodeSettings, schema: str) -> Re
         return Reason.AVRO_DECODE_FAILED
     if body.left:
         return Reason.TRAILING_BYTES
-    if _write(writer, written) != value[HEADER_BYTES:]:
+    if _write(writer, written) != data:
         return Reason.NOT_CANONICAL
     return record
+
+
+def _unframed(value: bytes, schema: str, by_id: ById | None) -> tuple[Any, bytes] | Reason:
+    """The writer's schema, and the record without its header."""
+    if by_id is not None and len(value) >= CONFLUENT_HEADER_BYTES and value[0] == 0:
+        schema_id = int.from_bytes(value[1:CONFLUENT_HEADER_BYTES], "big")
+        if schema_id not in by_id:
+            return Reason.UNKNOWN_SCHEMA
+        found = by_id[schema_id]
+        if found is None:
+            return Reason.INCOMPATIBLE_SCHEMA
+        return _strings_as_bytes(found.parsed), value[CONFLUENT_HEADER_BYTES:]
+    if len(value) < HEADER_BYTES or not value.startswith(MAGIC):
+        return Reason.INVALID_MAGIC_BYTE
+    writer = _writers(schema).get(value[:HEADER_BYTES])
+    return Reason.UNKNOWN_SCHEMA if writer is None else (writer, value[HEADER_BYTES:])
 
 
 @cache

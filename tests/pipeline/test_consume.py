@@ -96,14 +96,17 @@ def followed(
         assert consumer.closed
 
 
+LISTS = codec.Decoder(codec.versions("recommendation_list"))
+
+
 def listed(user: str, version: int, **changes: Any) -> Published:
     value = codec.encode("recommendation_list", record(user, version, **changes))
-    return Published.of(Message(user, value))
+    return Published.of(Message(user, value), LISTS)
 
 
 def tombstone(user: str, user_epoch: int, job_epoch: int = 1) -> Published:
     headers = [("user_epoch", b"%d" % user_epoch), ("job_epoch", b"%d" % job_epoch)]
-    return Published.of(Message(user, None, headers))
+    return Published.of(Message(user, None, headers), LISTS)
 
 
 IN_ORDER = [

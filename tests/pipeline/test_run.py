@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from pipeline.config import load_settings
-from pipeline.run import check_security, with_epoch
-from schemas.errors import FlinkError
-
-
-def test_a_secured_broker_is_refused_rather_than_spoken_to_in_plaintext() -> None:
-    settings = load_settings(environ={}, flags={"kafka.security_protocol": "SSL"})
-    with pytest.raises(FlinkError, match="PLAINTEXT"):
-        check_security(settings)
-    check_security(load_settings(environ={}))
+from pipeline.run import with_epoch
 
 
 def test_an_epoch_that_is_set_stays_and_another_is_the_time() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.replay.judge import Action, Decoded
@@ -15,6 +16,9 @@ from pipeline.sections import DecodeSettings, ProfileSettings
 from schemas.profile import PROFILE_BYTES
 from schemas.reasons import Outcome, Reason
 
+NO_VERDICT = 255
+OPTIONS = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Short runs: quick to start rather than quick."""
 ACTIONS: tuple[Action, ...] = ("event", "forget", "rerank")
 
 
@@ -56,6 +60,23 @@ class Harness:
         )
         return [_verdict(results, case, reasons) for case in cases]
 
+    def decode_with_registry(
+        self, cases: Iterable[tuple[int, Case]], limits: DecodeSettings, told: Mapping[str, object]
+    ) -> list[Verdict | str]:
+        """Java's verdicts with a schema registry; of a task that fails, its message.
+
+        Args:
+            cases: each with the time in ms when it is judged.
+            told: job parameters, without their ``headrace.``.
+        """
+        reasons = [Reason(name) for name in self.names[: len(Reason)]]
+        bounds = (limits.max_value_bytes, limits.min_event_time_ms, limits.max_ahead_ms)
+        cases = list(cases)
+        stdin = b"".join(_pack_case(case, clock_ms) for clock_ms, case in cases)
+        assignments = [f"{name}={value}" for name, value in told.items()]
+        results = _Reader(self._run("registry", *bounds, *assignments, stdin=stdin))
+        return [_verdict_or_failure(results, case, reasons) for _, case in cases]
+
     def profiles(
         self, records: Iterable[Decoded | bytes], settings: ProfileSettings
     ) -> list[tuple[Outcome, bool, bytes]]:
@@ -81,11 +102,12 @@ class Harness:
         """What RollingProfile emits for one user, as it is after the last record."""
         stdin = b"".join(map(_pack_record, records))
         bounds = (settings.allowed_lateness_ms, settings.expire_after_ms)
-        found = self._run("function", *bounds, stdin=stdin)
+        with TemporaryDirectory() as suspects:
+            found = self._run("function", *bounds, suspects, stdin=stdin)
         return [found[at : at + PROFILE_BYTES] for at in range(0, len(found), PROFILE_BYTES)]
 
     def _run(self, *arguments: object, stdin: bytes = b"") -> bytes:
-        command = ["java", "-Xmx256m", "-cp", self._class_path, "io.headrace.Harness"]
+        command = ["java", *OPTIONS, "-cp", self._class_path, "io.headrace.Harness"]
         done = subprocess.run(
             [*command, *map(str, arguments)], input=stdin, capture_output=True, check=False
         )
@@ -108,9 +130,11 @@ class _Reader:
         return self._data[self._at - count : self._at]
 
 
-def _pack_case(case: Case) -> bytes:
-    kind = ("user_event", "control").index(case.schema)
-    return struct.pack(">Bq", kind, case.timestamp_ms) + _sized(case.value) + _sized(case.key)
+def _pack_case(case: Case, clock_ms: int | None = None) -> bytes:
+    kind = bytes([("user_event", "control").index(case.schema)])
+    clock = b"" if clock_ms is None else struct.pack(">q", clock_ms)
+    time = struct.pack(">q", case.timestamp_ms)
+    return kind + clock + time + _sized(case.value) + _sized(case.key)
 
 
 def _sized(data: bytes | None) -> bytes:
@@ -118,9 +142,17 @@ def _sized(data: bytes | None) -> bytes:
 
 
 def _verdict(results: _Reader, case: Case, reasons: list[Reason]) -> Verdict:
+    verdict = _verdict_or_failure(results, case, reasons)
+    assert isinstance(verdict, Verdict), verdict
+    return verdict
+
+
+def _verdict_or_failure(results: _Reader, case: Case, reasons: list[Reason]) -> Verdict | str:
     reason, action, high, low, item, kind, time, amount = results.take(">BbQQQbqf")
     (length,) = results.take(">H")
     message = results.bytes(length).decode()
+    if reason == NO_VERDICT:
+        return message
     if reason:
         return Verdict(reasons[reason - 1], message)
     assert case.key is not None

@@ -24,6 +24,7 @@ PROFILES = st.binary(min_size=1, max_size=64).map(
     lambda some: (some * PROFILE_BYTES)[:PROFILE_BYTES]
 )
 CHANNELS = ("cooccurrence", "popularity", "ähnlich")
+HEADER = codec.header("recommendation_list")
 K = 5
 NEIGHBOUR: dict[str, Any] = {
     "user_id": "a neighbour with a longer name than most, and other numbers",
@@ -48,6 +49,7 @@ def lists(draw: st.DrawFn) -> dict[str, Any]:
     )
     return {
         "stamp": EngineStamp(
+            header=HEADER,
             engine=draw(IDS),
             digest=draw(st.binary(min_size=32, max_size=32)),
             seq=draw(LONGS),
@@ -127,7 +129,7 @@ def slow(one: dict[str, Any]) -> bytes:
 
 
 EXAMPLE: dict[str, Any] = {
-    "stamp": EngineStamp("shop@3", b"\1" * 32, 7, b"\2" * 8, 1_700_000_000_000),
+    "stamp": EngineStamp(HEADER, "shop@3", b"\1" * 32, 7, b"\2" * 8, 1_700_000_000_000),
     "catalogue": ["", "lamp", "étagère", "漢字", "kettle"],
     "ranked": [(2, 0.75, 0), (3, 0.5, 0), (1, -0.25, 1)],
     "profile": bytes(range(256)) * 9 + bytes(PROFILE_BYTES - 2304),

@@ -88,7 +88,7 @@ def declare(
 
 
 def set_parameters(
-    tables: TableEnvironment, audit: str = "false", limit_bytes: int = 100_000
+    tables: TableEnvironment, folder: Path, audit: str = "false", limit_bytes: int = 100_000
 ) -> None:
     given = {
         "decode.max_value_bytes": 65_536,
@@ -98,6 +98,8 @@ def set_parameters(
         "profile.allowed_lateness_ms": SETTINGS.allowed_lateness_ms,
         "profile.expire_after_ms": SETTINGS.expire_after_ms,
         "job.epoch": 7,
+        "job.quarantine_after": 2,
+        "quarantine.folder": folder,
         "audit": audit,
     }
     texts = {f"headrace.{name}": str(value) for name, value in given.items()}
@@ -171,18 +173,18 @@ def history(tables: TableEnvironment, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize("backend", ["hashmap", "rocksdb"])
 def test_rolling_profile_emits_what_the_fold_says(
-    tables: TableEnvironment, history: list[Decoded], backend: str
+    tables: TableEnvironment, history: list[Decoded], backend: str, tmp_path: Path
 ) -> None:
     """RocksDB keeps what it was given: a profile changed after it was stored would show."""
     tables.get_config().set("state.backend.type", backend)
-    set_parameters(tables, audit="true")
+    set_parameters(tables, tmp_path, audit="true")
     assert rows_of(tables, PROFILES) == expected_rows(history)
 
 
 def test_without_audit_only_what_is_due_is_emitted(
-    tables: TableEnvironment, history: list[Decoded]
+    tables: TableEnvironment, history: list[Decoded], tmp_path: Path
 ) -> None:
-    set_parameters(tables, audit="false")
+    set_parameters(tables, tmp_path, audit="false")
     assert rows_of(tables, PROFILES) == [row for row in expected_rows(history) if asks(row)]
 
 
@@ -218,8 +220,10 @@ def events(tables: TableEnvironment, tmp_path_factory: pytest.TempPathFactory) -
     return long
 
 
-def test_decode_event_gives_numbers_or_a_reason(tables: TableEnvironment, events: bytes) -> None:
-    set_parameters(tables)
+def test_decode_event_gives_numbers_or_a_reason(
+    tables: TableEnvironment, events: bytes, tmp_path: Path
+) -> None:
+    set_parameters(tables, tmp_path)
     good, empty, long = rows_of(tables, DECODED)
     high, low = divmod(DECODED_EVENT.event_hash, 2**64)
     hashes = (signed(high), signed(low), signed(DECODED_EVENT.item_hash))
@@ -231,9 +235,9 @@ def test_decode_event_gives_numbers_or_a_reason(tables: TableEnvironment, events
 
 
 def test_a_dead_letter_holds_the_record_and_its_story(
-    tables: TableEnvironment, events: bytes
+    tables: TableEnvironment, events: bytes, tmp_path: Path
 ) -> None:
-    set_parameters(tables, limit_bytes=300)
+    set_parameters(tables, tmp_path, limit_bytes=300)
     *_, (key, value, headers) = rows_of(tables, DEAD_LETTER)
     assert (key, value) == (b"u1", events)
     assert {name: bytes(content).decode() for name, content in headers.items()} == {
@@ -247,16 +251,20 @@ def test_a_dead_letter_holds_the_record_and_its_story(
     }
 
 
-def test_a_dead_letter_above_the_limit_is_cut(tables: TableEnvironment, events: bytes) -> None:
-    set_parameters(tables, limit_bytes=100)
+def test_a_dead_letter_above_the_limit_is_cut(
+    tables: TableEnvironment, events: bytes, tmp_path: Path
+) -> None:
+    set_parameters(tables, tmp_path, limit_bytes=100)
     *_, (key, value, headers) = rows_of(tables, DEAD_LETTER)
     assert (key, value) == (b"u1", events[:100])
     assert bytes(headers["dlq.bytes"]) == b"300"
     assert bytes(headers["dlq.sha256"]).decode() == hashlib.sha256(events).hexdigest()
 
 
-def test_a_dead_letter_without_value_stays_without(tables: TableEnvironment, events: bytes) -> None:
-    set_parameters(tables, limit_bytes=100)
+def test_a_dead_letter_without_value_stays_without(
+    tables: TableEnvironment, events: bytes, tmp_path: Path
+) -> None:
+    set_parameters(tables, tmp_path, limit_bytes=100)
     _, (_, value, headers), _ = rows_of(tables, DEAD_LETTER)
     assert value is None
     assert "dlq.sha256" not in headers

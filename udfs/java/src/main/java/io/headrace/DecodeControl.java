@@ -6,4 +6,9 @@ public final class DecodeControl extends DecodeFunction {
   Decoder newDecoder() {
     return Decoder.controls();
   }
+
+  @Override
+  int stage() {
+    return FlightRecorder.CONTROL;
+  }
 }

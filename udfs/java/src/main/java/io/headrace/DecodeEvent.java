@@ -6,4 +6,9 @@ public final class DecodeEvent extends DecodeFunction {
   Decoder newDecoder() {
     return Decoder.events();
   }
+
+  @Override
+  int stage() {
+    return FlightRecorder.EVENTS;
+  }
 }

@@ -3,6 +3,8 @@ package io.headrace;
 import static org.apache.flink.table.annotation.ArgumentTrait.PASS_COLUMNS_THROUGH;
 import static org.apache.flink.table.annotation.ArgumentTrait.ROW_SEMANTIC_TABLE;
 
+import io.headrace.FlightRecorder.Place;
+import java.nio.file.Path;
 import java.util.EnumMap;
 import java.util.Map;
 import org.apache.flink.metrics.Counter;
@@ -31,6 +33,7 @@ import org.apache.flink.table.functions.ProcessTableFunction;
             + " reason STRING, message STRING>",
     bridgedTo = RowData.class)
 public abstract class DecodeFunction extends ProcessTableFunction<RowData> {
+  private static final long NANOS_PER_MS = 1_000_000;
   private static final int COLUMNS = 10;
   private static final int REASON = 8;
   private static final int MESSAGE = 9;
@@ -40,8 +43,13 @@ public abstract class DecodeFunction extends ProcessTableFunction<RowData> {
   private transient long minEventTimeMs;
   private transient long maxAheadMs;
   private transient Map<Reason, Counter> deadLetters;
+  private transient FlightRecorder recorder;
+  private transient Map<Place, Integer> quarantined;
 
   abstract Decoder newDecoder();
+
+  /** {@link FlightRecorder#EVENTS} or {@link FlightRecorder#CONTROL}. */
+  abstract int stage();
 
   @Override
   public void open(FunctionContext context) {
@@ -50,6 +58,12 @@ public abstract class DecodeFunction extends ProcessTableFunction<RowData> {
     minEventTimeMs = parameters.number("decode.min_event_time_ms");
     maxAheadMs = parameters.number("decode.max_ahead_ms");
     decoder = newDecoder();
+    decoder.useRegistry(parameters, () -> System.nanoTime() / NANOS_PER_MS);
+    Path suspects = Path.of(parameters.text("quarantine.folder"));
+    recorder = new FlightRecorder(suspects, "decode");
+    quarantined = FlightRecorder.failures(suspects, "");
+    long enough = parameters.number("job.quarantine_after");
+    quarantined.values().removeIf(failures -> failures < enough);
     deadLetters = new EnumMap<>(Reason.class);
     MetricGroup group = context.getMetricGroup().addGroup("headrace");
     for (Reason reason : Reason.values()) {
@@ -75,9 +89,34 @@ public abstract class DecodeFunction extends ProcessTableFunction<RowData> {
     byte[] value = input.isNullAt(1) ? null : input.getBinary(1);
     long recordTimeMs =
         input.isNullAt(5) ? Long.MIN_VALUE : input.getTimestamp(5, 3).getMillisecond();
-    Reason reason =
-        decoder.decode(value, key, recordTimeMs, maxValueBytes, minEventTimeMs, maxAheadMs);
-    collect(reason == null ? good(key) : bad(reason));
+    int partition = input.getInt(3);
+    long offset = input.getLong(4);
+    Integer failures = failuresOf(partition, offset);
+    if (failures != null) {
+      collect(bad(Reason.QUARANTINED, "the job failed at it " + failures + " times in a row"));
+      return;
+    }
+    recorder.begin(stage(), partition, offset);
+    Reason reason = decode(key, value, recordTimeMs);
+    recorder.end();
+    collect(reason == null ? good(key) : bad(reason, decoder.message));
+  }
+
+  /** How often the job failed at a record that is quarantined; null if it is not. */
+  private Integer failuresOf(int partition, long offset) {
+    return quarantined.isEmpty() ? null : quarantined.get(new Place(stage(), partition, offset));
+  }
+
+  private Reason decode(byte[] key, byte[] value, long recordTimeMs) {
+    try {
+      return decoder.decode(value, key, recordTimeMs, maxValueBytes, minEventTimeMs, maxAheadMs);
+    } catch (IllegalStateException e) {
+      recorder.end(); // The registry gave no answer, which is not the record's fault.
+      throw e;
+    } catch (RuntimeException | Error e) {
+      recorder.failed();
+      throw e;
+    }
   }
 
   private RowData good(byte[] key) {
@@ -94,11 +133,11 @@ public abstract class DecodeFunction extends ProcessTableFunction<RowData> {
         null);
   }
 
-  private RowData bad(Reason reason) {
+  private RowData bad(Reason reason, String message) {
     deadLetters.get(reason).inc();
     GenericRowData row = new GenericRowData(COLUMNS);
     row.setField(REASON, StringData.fromString(reason.name()));
-    row.setField(MESSAGE, StringData.fromString(decoder.message));
+    row.setField(MESSAGE, StringData.fromString(message));
     return row;
   }
 }

@@ -3,35 +3,24 @@ package io.headrace;
 import com.dynatrace.hash4j.hashing.HashValue128;
 import com.dynatrace.hash4j.hashing.Hashing;
 import java.io.IOException;
-import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
+import java.util.function.LongSupplier;
 import org.apache.avro.Schema;
-import org.apache.avro.SchemaNormalization;
-import org.apache.avro.generic.GenericDatumReader;
 import org.apache.avro.generic.GenericRecord;
-import org.apache.avro.io.DatumReader;
 import org.apache.avro.util.Utf8;
 
 /**
  * Turns the value and key of a Kafka record into the numbers that a profile is made of, or says why
  * not.
  *
- * <p>{@link #decode} never throws on data. The writer's schema is looked up by fingerprint among
- * the packed schemas and resolved to the newest one; no schema is ever taken from a record. The
- * fields hold the result until the next call. One decoder serves one thread.
+ * <p>{@link #decode} never throws on data; without an answer of the schema registry it cannot judge
+ * and throws. The writer's schema is found by {@link Writers} and resolved to the newest packed one.
+ * The fields hold the result until the next call. One decoder serves one thread.
  */
 public final class Decoder {
   static final int ID_LIMIT_BYTES = 128;
-  private static final byte MAGIC_0 = (byte) 0xC3;
-  private static final byte MAGIC_1 = 0x01;
-  private static final int FINGERPRINT_AT = 2;
-  private static final int BODY_AT = 10;
   private static final int ABSENT = -1;
 
   /** 0 event, 1 forget, 2 rerank. */
@@ -57,8 +46,9 @@ public final class Decoder {
   /** One line about the reason; holds sizes and numbers, never text of the record. Null if good. */
   public String message;
 
-  private final Map<Long, DatumReader<GenericRecord>> readers = new HashMap<>();
+  private final Writers writers;
   private final StrictDecoder input = new StrictDecoder();
+  private final String name;
   private final Schema schema;
   private final int user;
   private final int item;
@@ -72,22 +62,22 @@ public final class Decoder {
 
   /** The decoder of the events topic. */
   public static Decoder events() {
-    return new Decoder(packedSchemas("user_event"), "event_id", "event_type", "event_time");
+    List<String> versions = Writers.packed("user_event");
+    return new Decoder("user_event", versions, "event_id", "event_type", "event_time");
   }
 
   /** The decoder of the control topic. */
   public static Decoder controls() {
-    return new Decoder(packedSchemas("control"), "control_id", "action", "as_of");
+    return new Decoder("control", Writers.packed("control"), "control_id", "action", "as_of");
   }
 
   /** Takes the schemas' JSON, oldest first. */
-  Decoder(List<String> versions, String idField, String kindField, String timeField) {
+  Decoder(
+      String name, List<String> versions, String idField, String kindField, String timeField) {
+    this.name = name;
     List<Schema> schemas = versions.stream().map(json -> new Schema.Parser().parse(json)).toList();
     schema = schemas.get(schemas.size() - 1);
-    for (Schema writer : schemas) {
-      long fingerprint = SchemaNormalization.parsingFingerprint64(writer);
-      readers.put(fingerprint, new GenericDatumReader<>(writer, schema));
-    }
+    writers = new Writers(schemas);
     user = position("user_id");
     item = position("item_id");
     id = position(idField);
@@ -100,6 +90,14 @@ public final class Decoder {
             .mapToInt(Schema.Field::pos)
             .filter(at -> at != user && at != item && at != id)
             .toArray();
+  }
+
+  /** Reads Confluent's framing too, if the settings name a registry. */
+  void useRegistry(JobParameters parameters, LongSupplier clockMs) {
+    SchemaRegistry registry = SchemaRegistry.of(parameters);
+    if (registry != null) {
+      writers.lookUpIds(registry, parameters.text("registry.subject." + name), clockMs);
+    }
   }
 
   /**
@@ -144,18 +142,13 @@ public final class Decoder {
     if (bytes.length > maxValueBytes) {
       return bad(Reason.OVERSIZE, bytes.length + " bytes, at most " + maxValueBytes);
     }
-    if (bytes.length < BODY_AT || bytes[0] != MAGIC_0 || bytes[1] != MAGIC_1) {
-      return bad(Reason.INVALID_MAGIC_BYTE, bytes.length + " bytes that do not begin with C3 01");
+    Reason reason = writers.find(bytes);
+    if (reason != null) {
+      return bad(reason, writers.message);
     }
-    long fingerprint = (long) Layout.I8.get(bytes, FINGERPRINT_AT);
-    DatumReader<GenericRecord> reader = readers.get(fingerprint);
-    if (reader == null) {
-      String hex = Long.toHexString(fingerprint);
-      return bad(Reason.UNKNOWN_SCHEMA, "no schema has fingerprint " + hex);
-    }
-    input.reset(bytes, BODY_AT);
+    input.reset(bytes, writers.bodyAt);
     try {
-      record = reader.read(record, input);
+      record = writers.reader.read(record, input);
     } catch (IOException | RuntimeException e) {
       return bad(Reason.AVRO_DECODE_FAILED, e.getClass().getSimpleName());
     }
@@ -309,21 +302,5 @@ public final class Decoder {
       }
     }
     return true;
-  }
-
-  /** The versions of a schema packed into the jar, oldest first. */
-  private static List<String> packedSchemas(String name) {
-    List<String> versions = new ArrayList<>();
-    for (int version = 1; ; version++) {
-      String resource = name + ".v" + version + ".avsc";
-      try (InputStream in = Decoder.class.getResourceAsStream(resource)) {
-        if (in == null) {
-          return versions;
-        }
-        versions.add(new String(in.readAllBytes(), StandardCharsets.UTF_8));
-      } catch (IOException e) {
-        throw new UncheckedIOException(resource, e);
-      }
-    }
   }
 }

@@ -23,8 +23,14 @@ final class JobParameters {
     return Boolean.parseBoolean(text(setting));
   }
 
-  private String text(String setting) {
-    String value = context.getJobParameter("headrace." + setting, null);
+  /** A setting that may be left out. */
+  String text(String setting, String otherwise) {
+    return context.getJobParameter("headrace." + setting, otherwise);
+  }
+
+  /** A text, by the dotted name of the setting. */
+  String text(String setting) {
+    String value = text(setting, null);
     if (value == null) {
       throw new IllegalStateException(
           "expected the job parameter headrace."

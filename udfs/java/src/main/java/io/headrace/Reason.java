@@ -6,10 +6,12 @@ package io.headrace;
  * <p>The same names as in {@code schemas/reasons.py}.
  */
 public enum Reason {
+  QUARANTINED,
   NULL_VALUE,
   OVERSIZE,
   INVALID_MAGIC_BYTE,
   UNKNOWN_SCHEMA,
+  INCOMPATIBLE_SCHEMA,
   AVRO_DECODE_FAILED,
   TRAILING_BYTES,
   NOT_CANONICAL,

@@ -3,6 +3,7 @@ package io.headrace;
 import static org.apache.flink.table.annotation.ArgumentTrait.SET_SEMANTIC_TABLE;
 
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.EnumMap;
 import java.util.Map;
 import org.apache.flink.metrics.Counter;
@@ -48,6 +49,7 @@ public final class RollingProfile extends ProcessTableFunction<RowData> {
   private transient long expireAfterMs;
   private transient long jobEpoch;
   private transient boolean audit;
+  private transient FlightRecorder recorder;
 
   @Override
   public void open(FunctionContext context) {
@@ -56,6 +58,7 @@ public final class RollingProfile extends ProcessTableFunction<RowData> {
     expireAfterMs = parameters.number("profile.expire_after_ms");
     jobEpoch = parameters.number("job.epoch");
     audit = parameters.flag("audit");
+    recorder = new FlightRecorder(Path.of(parameters.text("quarantine.folder")), "profile");
     counters = new EnumMap<>(Outcome.class);
     labels = new EnumMap<>(Outcome.class);
     MetricGroup group = context.getMetricGroup().addGroup("headrace");
@@ -82,6 +85,16 @@ public final class RollingProfile extends ProcessTableFunction<RowData> {
       throws Exception {
     byte[] known = profiles.get(ONLY);
     byte[] profile = known == null ? Profile.empty() : known;
+    try {
+      apply(profile, input);
+    } catch (RuntimeException | Error e) {
+      recorder.failed();
+      throw e;
+    }
+    profiles.put(ONLY, profile);
+  }
+
+  private void apply(byte[] profile, RowData input) {
     byte action = input.getByte(1);
     if (action == EVENT) {
       applyEvent(profile, input);
@@ -90,11 +103,11 @@ public final class RollingProfile extends ProcessTableFunction<RowData> {
     } else {
       rerank(profile, input);
     }
-    profiles.put(ONLY, profile);
   }
 
   private void applyEvent(byte[] profile, RowData input) {
     int type = input.getByte(5);
+    recorder.begin(FlightRecorder.EVENTS, input.getInt(8), input.getLong(9));
     Outcome outcome =
         Profile.apply(
             profile,
@@ -106,18 +119,23 @@ public final class RollingProfile extends ProcessTableFunction<RowData> {
             input.getFloat(7),
             allowedLatenessMs,
             expireAfterMs);
+    recorder.end();
     boolean due = outcome == Outcome.APPLIED && Profile.asksForList(type);
     emit(due ? Request.LIST : Request.NONE, Request.EVENT, profile, outcome, input);
   }
 
   private void forget(byte[] profile, RowData input) {
+    recorder.begin(FlightRecorder.CONTROL, input.getInt(8), input.getLong(9));
     boolean erased = Profile.forget(profile, input.getLong(6));
+    recorder.end();
     byte action = erased ? Request.TOMBSTONE : Request.NONE;
     emit(action, Request.NONE, profile, Outcome.CONTROL, input);
   }
 
   private void rerank(byte[] profile, RowData input) {
+    recorder.begin(FlightRecorder.CONTROL, input.getInt(8), input.getLong(9));
     Profile.rerank(profile);
+    recorder.end();
     byte action = Profile.version(profile) > 0 ? Request.LIST : Request.NONE;
     emit(action, Request.RERANK, profile, Outcome.CONTROL, input);
   }

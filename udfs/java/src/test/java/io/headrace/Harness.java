@@ -8,8 +8,10 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicLong;
 import org.apache.flink.api.common.functions.util.ListCollector;
 import org.apache.flink.table.api.dataview.MapView;
 import org.apache.flink.table.data.GenericRowData;
@@ -27,12 +29,16 @@ import org.apache.flink.table.functions.FunctionContext;
  *        (value and key: length i4, -1 for null, bytes)
  *   out  reason u1 (0 good, else 1 + ordinal), action i1, hash high i8, low i8, item hash i8,
  *        type i1, time i8, amount f4, message (modified UTF-8 with u2 length)
+ * registry MAX_VALUE_BYTES MIN_EVENT_TIME_MS MAX_AHEAD_MS NAME=VALUE ...
+ *   decode with a schema registry: NAME=VALUE are job parameters without their "headrace."
+ *   in   as for decode, before each record the clock's time in ms i8
+ *   out  as for decode; reason 255 if there was no verdict, with the exception's message
  * profile ALLOWED_LATENESS_MS EXPIRE_AFTER_MS
  *   in   0: another user: its profile
  *        | 1: event: hash high i8, low i8, item i8, type u1, time i8, value f4
  *        | 2: forget: as_of i8 | 3: rerank
  *   out  outcome u1 (its ordinal), asks for output u1, the profile
- * function ALLOWED_LATENESS_MS EXPIRE_AFTER_MS
+ * function ALLOWED_LATENESS_MS EXPIRE_AFTER_MS FLIGHT_RECORDER_FOLDER
  *   in   as for profile, without 0: one user
  *   out  the profiles that RollingProfile emitted, written after the last record
  * names
@@ -40,6 +46,9 @@ import org.apache.flink.table.functions.FunctionContext;
  * </pre>
  */
 public final class Harness {
+  /** Action, hashes, item hash, type, time, amount. */
+  private static final int NUMBERS_BYTES = 1 + 8 + 8 + 8 + 1 + 8 + 4;
+
   private final DataInputStream in = new DataInputStream(new BufferedInputStream(System.in));
   private final DataOutputStream out =
       new DataOutputStream(new BufferedOutputStream(System.out, 1 << 16));
@@ -52,8 +61,14 @@ public final class Harness {
           Long.parseLong(args[1]),
           Long.parseLong(args[2]),
           Long.parseLong(args[3]));
+      case "registry" -> harness.decodeWithRegistry(
+          parameters(List.of(args).subList(4, args.length)),
+          Long.parseLong(args[1]),
+          Long.parseLong(args[2]),
+          Long.parseLong(args[3]));
       case "profile" -> harness.profile(Long.parseLong(args[1]), Long.parseLong(args[2]));
-      case "function" -> harness.function(Long.parseLong(args[1]), Long.parseLong(args[2]));
+      case "function" -> harness.function(
+          Long.parseLong(args[1]), Long.parseLong(args[2]), args[3]);
       case "names" -> harness.names();
       default -> throw new IllegalArgumentException(args[0]);
     }
@@ -68,29 +83,63 @@ public final class Harness {
     for (String file : schemaFiles) {
       versions.add(Files.readString(Path.of(file)));
     }
-    return new Decoder(versions, "event_id", "event_type", "event_time");
+    return new Decoder("user_event", versions, "event_id", "event_type", "event_time");
+  }
+
+  private static Map<String, String> parameters(List<String> assignments) {
+    Map<String, String> parameters = new HashMap<>();
+    for (String assignment : assignments) {
+      String[] parts = assignment.split("=", 2);
+      parameters.put("headrace." + parts[0], parts[1]);
+    }
+    return parameters;
   }
 
   private void decode(Decoder events, long maxValueBytes, long minEventTimeMs, long maxAheadMs)
       throws IOException {
     Decoder[] decoders = {events, Decoder.controls()};
     for (int kind = in.read(); kind >= 0; kind = in.read()) {
-      Decoder decoder = decoders[kind];
-      long recordTimeMs = in.readLong();
-      byte[] value = readBytes();
-      byte[] key = readBytes();
-      Reason reason =
-          decoder.decode(value, key, recordTimeMs, maxValueBytes, minEventTimeMs, maxAheadMs);
-      out.writeByte(reason == null ? 0 : 1 + reason.ordinal());
-      out.writeByte(decoder.action);
-      out.writeLong(decoder.hashHigh);
-      out.writeLong(decoder.hashLow);
-      out.writeLong(decoder.itemHash);
-      out.writeByte(decoder.eventType);
-      out.writeLong(decoder.time);
-      out.writeFloat(decoder.amount);
-      out.writeUTF(decoder.message == null ? "" : decoder.message);
+      decodeOne(decoders[kind], maxValueBytes, minEventTimeMs, maxAheadMs);
     }
+  }
+
+  private void decodeWithRegistry(
+      Map<String, String> parameters, long maxValueBytes, long minEventTimeMs, long maxAheadMs)
+      throws IOException {
+    AtomicLong clockMs = new AtomicLong();
+    Decoder[] decoders = {Decoder.events(), Decoder.controls()};
+    for (Decoder decoder : decoders) {
+      decoder.useRegistry(new JobParameters(context(parameters)), clockMs::get);
+    }
+    for (int kind = in.read(); kind >= 0; kind = in.read()) {
+      clockMs.set(in.readLong());
+      try {
+        decodeOne(decoders[kind], maxValueBytes, minEventTimeMs, maxAheadMs);
+      } catch (IllegalStateException e) {
+        out.writeByte(255);
+        out.write(new byte[NUMBERS_BYTES]);
+        out.writeUTF(e.getMessage());
+      }
+    }
+  }
+
+  private void decodeOne(
+      Decoder decoder, long maxValueBytes, long minEventTimeMs, long maxAheadMs)
+      throws IOException {
+    long recordTimeMs = in.readLong();
+    byte[] value = readBytes();
+    byte[] key = readBytes();
+    Reason reason =
+        decoder.decode(value, key, recordTimeMs, maxValueBytes, minEventTimeMs, maxAheadMs);
+    out.writeByte(reason == null ? 0 : 1 + reason.ordinal());
+    out.writeByte(decoder.action);
+    out.writeLong(decoder.hashHigh);
+    out.writeLong(decoder.hashLow);
+    out.writeLong(decoder.itemHash);
+    out.writeByte(decoder.eventType);
+    out.writeLong(decoder.time);
+    out.writeFloat(decoder.amount);
+    out.writeUTF(decoder.message == null ? "" : decoder.message);
   }
 
   private byte[] readBytes() throws IOException {
@@ -136,10 +185,11 @@ public final class Harness {
   }
 
   /** Holds on to all that was emitted, as an operator behind a buffer does. */
-  private void function(long allowedLatenessMs, long expireAfterMs) throws Exception {
+  private void function(long allowedLatenessMs, long expireAfterMs, String suspects)
+      throws Exception {
     List<RowData> emitted = new ArrayList<>();
     RollingProfile function = new RollingProfile();
-    function.open(context(allowedLatenessMs, expireAfterMs));
+    function.open(context(allowedLatenessMs, expireAfterMs, suspects));
     function.setCollector(new ListCollector<>(emitted));
     MapView<Integer, byte[]> state = new MapView<>();
     for (int step = in.read(); step >= 0; step = in.read()) {
@@ -150,13 +200,19 @@ public final class Harness {
     }
   }
 
-  private static FunctionContext context(long allowedLatenessMs, long expireAfterMs) {
+  private static FunctionContext context(
+      long allowedLatenessMs, long expireAfterMs, String suspects) {
     Map<String, String> parameters =
         Map.of(
             "headrace.profile.allowed_lateness_ms", Long.toString(allowedLatenessMs),
             "headrace.profile.expire_after_ms", Long.toString(expireAfterMs),
             "headrace.job.epoch", "1",
-            "headrace.audit", "false");
+            "headrace.audit", "false",
+            "headrace.quarantine.folder", suspects);
+    return context(parameters);
+  }
+
+  static FunctionContext context(Map<String, String> parameters) {
     return new FunctionContext(null) {
       @Override
       public String getJobParameter(String key, String otherwise) {

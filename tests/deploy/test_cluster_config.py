@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local.cluster_config import (
+    ClusterFolder,
+    configuration,
+    flink_home,
+    module_options,
+    zoo_cfg,
+)
+from pipeline.sections import ClusterSettings
+from schemas.errors import FlinkError
+
+FOLDER = ClusterFolder(Path("/run dir"))
+PLAIN = configuration(ClusterSettings(), FOLDER, "--add-opens=x=ALL-UNNAMED")
+AVAILABLE = configuration(ClusterSettings(high_availability=True), FOLDER, "")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("rest.bind-address", "127.0.0.1", "nobody else may submit or cancel"),
+        ("rest.bind-port", "19081", "a port taken is an error, not another port"),
+        ("jobmanager.bind-host", "127.0.0.1", "RPC runs what it is sent; blobs are code"),
+        ("taskmanager.bind-host", "127.0.0.1", "the same"),
+        ("taskmanager.host", "127.0.0.1", "else it registers under the machine's name"),
+        ("web.submit.enable", "false", "no jar by web page"),
+        ("web.cancel.enable", "false", "no job ends by a slip of the mouse"),
+        ("taskmanager.numberOfTaskSlots", "1", "Flink starts one Python process per slot"),
+        ("heartbeat.timeout", "5 s", "one that hangs is noticed in 5 s"),
+        ("heartbeat.interval", "1 s", "one that is gone, after two of them"),
+        ("heartbeat.rpc-failure-threshold", "2", "the same"),
+        ("cluster.registration.error-delay", "500 ms", "Flink's 10 s is too long to be without"),
+        ("taskmanager.memory.process.size", "1024m", "1.2 GB with JobManager and Python"),
+        ("taskmanager.memory.managed.size", "64m", "state is on the heap unless told otherwise"),
+        ("execution.checkpointing.dir", "file:///run%20dir/checkpoints", "within the run folder"),
+        ("execution.checkpointing.savepoint-dir", "file:///run%20dir/savepoints", "the same"),
+        ("io.tmp.dirs", "/run dir/cluster/tmp", "what a killed task leaves is found and removed"),
+    ],
+)
+def test_what_the_cluster_is_told_and_why(key: str, value: str, reason: str) -> None:
+    assert PLAIN[key] == value, reason
+
+
+@pytest.mark.parametrize("option", ["--add-opens=x=ALL-UNNAMED", "-XX:+ExitOnOutOfMemoryError"])
+def test_java_is_told_what_flink_ships_and_what_we_add(option: str) -> None:
+    assert option in PLAIN["env.java.opts.all"].split()
+
+
+def test_one_jobmanager_has_nobody_to_elect() -> None:
+    assert not [key for key in PLAIN if key.startswith("high-availability")]
+    assert AVAILABLE["high-availability.type"] == "zookeeper"
+    assert AVAILABLE["high-availability.zookeeper.quorum"] == "127.0.0.1:19181"
+
+
+def test_zookeeper_listens_on_loopback_and_may_have_short_sessions() -> None:
+    lines = zoo_cfg(ClusterSettings(), FOLDER).splitlines()
+    assert "clientPortAddress=127.0.0.1" in lines
+    [tick] = [line for line in lines if line.startswith("tickTime=")]
+    session = AVAILABLE["high-availability.zookeeper.client.session-timeout"]
+    # ZooKeeper gives a session 2 to 20 ticks, whatever is asked.
+    assert 2 * int(tick.partition("=")[2]) <= 1000 * int(session.removesuffix(" s"))
+
+
+def test_flinks_own_module_options_are_found() -> None:
+    assert "--add-opens=java.base/java.nio=ALL-UNNAMED" in module_options(flink_home()).split()
+
+
+def test_a_flink_that_ships_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text("env:\n  java:\n    opts:\n")
+    with pytest.raises(FlinkError, match="not as expected"):
+        module_options(tmp_path)

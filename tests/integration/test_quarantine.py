@@ -1,0 +1,170 @@
+"""A record that kills the Python worker of a real job: found, set aside, and nothing else lost."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from engines.catalogue import item_hash
+from engines.registry import Registry
+from pipeline.config import Settings, with_values
+from pipeline.kafka import ensure_topics
+from pipeline.quarantine import quarantine, release, suspects_folder
+from pipeline.rest import FlinkRest
+from pipeline.run import job_status
+from pipeline.scratch import running_job
+from pipeline.sources.base import UserEvent
+from pipeline.sources.synthetic import Shop
+from schemas import codec
+from schemas.errors import FlinkError
+from schemas.reasons import Outcome, Reason
+from tests.engines.examples import events, fit
+from tests.integration import scenario
+from tests.integration.conftest import START_MS, Outcomes, read_lists, send
+from tests.integration.reference import Place, Record, Reference, State, conservation_errors
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+EVENTS = 3000
+USERS = 80
+
+FAULT = f"""
+import ctypes
+from udfs import ranker
+
+healthy = ranker.Ranker.rank
+
+def deadly(self, users, requests):
+    if (requests["profile"]["history"]["item_hash"] == {item_hash("deadly")}).any():
+        ctypes.string_at(0)
+    return healthy(self, users, requests)
+
+ranker.Ranker.rank = deadly
+"""
+"""A segmentation fault at a profile with a certain item. Python runs a file of the name
+sitecustomize at its start; Flink hands PYTHONPATH on to its workers."""
+
+
+@dataclass
+class Survived:
+    """A run over a hostile log with one event that the worker cannot survive.
+
+    Attributes:
+        killer: the place of that event.
+        state, failures: of the job when every offset had its outcome, as Flink tells them.
+    """
+
+    settings: Settings
+    reference: Reference
+    killer: Place
+    outcomes: Outcomes
+    lists: list[dict[str, Any]]
+    state: str
+    failures: list[str]
+
+
+@pytest.fixture(scope="module")
+def survived(
+    broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Survived:
+    settings = job_settings(broker_settings, tmp_path_factory.mktemp("quarantine"))
+    log = list(scenario.hostile_log(Shop(seed=5, users=USERS), START_MS, EVENTS))
+    middle = len(log) // 2
+    with pytest.MonkeyPatch.context() as patch:
+        (settings.run_dir / "sitecustomize.py").write_text(FAULT)
+        patch.setenv("PYTHONPATH", str(settings.run_dir), prepend=os.pathsep)
+        with running_job(settings, Console(quiet=True)):
+            outcomes = Outcomes(settings)
+            sent = send(settings, settings.kafka.events_topic, log[:middle])
+            outcomes.wait_for(len(sent))
+            log.insert(middle + 20, deadly_event(START_MS + middle * scenario.INTERVAL_MS))
+            sent += send(settings, settings.kafka.events_topic, log[middle:])
+            outcomes.wait_for(len(sent))
+            status = job_status(settings)
+            assert status is not None
+            rest = FlinkRest(status["url"])
+            job = rest.state(status["job_id"]), rest.failures(status["job_id"])
+    killer = next(one.place for one in sent if one.value == log[middle + 20].value)
+    values = [value for _, value, _ in read_lists(settings) if value is not None]
+    lists = [codec.decode("recommendation_list", one, canonical=False) for one in values]
+    return Survived(settings, reference(settings, sent, killer), killer, outcomes, lists, *job)
+
+
+def job_settings(broker_settings: Settings, folder: Path) -> Settings:
+    """Topics of its own, an engine, and delivery that shows nothing of what a restart undoes."""
+    topics = ("events", "control", "recommendations", "dead_letters", "audit")
+    settings = with_values(
+        broker_settings,
+        {f"kafka.{topic}_topic": f"quarantine.{topic}" for topic in topics}
+        | {"run_dir": folder, "engine.store": folder / "store"}
+        | {"job.emit": "every", "job.delivery": "exactly-once", "job.checkpoint_interval_ms": 500},
+    )
+    ensure_topics(settings)
+    registry = Registry(settings.engine.store)
+    registry.add(fit(events("abcd", "abd")).draft(batch=64, k=3), "tiny")
+    registry.activate("tiny")
+    return settings
+
+
+def deadly_event(event_time: int) -> scenario.Sent:
+    """A good event of a user who has others before and after it."""
+    event = UserEvent("deadly", "user-00007", "deadly", "click", event_time)
+    return scenario.Sent(event.user_id.encode(), codec.encode("user_event", event.as_record()))
+
+
+def reference(settings: Settings, sent: list[Record], killer: Place) -> Reference:
+    """As if the killer had never been applied."""
+    expected = Reference(settings)
+    expected.take(record for record in sent if record.place != killer)
+    expected.outcomes[killer] = Outcome.DEAD_LETTERED
+    expected.reasons[killer] = Reason.QUARANTINED
+    return expected
+
+
+def test_the_job_runs_after_as_many_failures_as_the_setting_says(survived: Survived) -> None:
+    assert survived.state == "RUNNING"
+    assert len(survived.failures) == survived.settings.job.quarantine_after
+
+
+def test_every_offset_has_one_outcome(survived: Survived) -> None:
+    assert conservation_errors(survived.reference.outcomes, survived.outcomes.written) == []
+
+
+def test_the_killer_alone_is_quarantined(survived: Survived) -> None:
+    reasons = {
+        place: Reason(headers["dlq.reason"])
+        for place, (_, _, headers) in survived.outcomes.dead.items()
+    }
+    assert reasons == survived.reference.reasons
+    key, value, headers = survived.outcomes.dead[survived.killer]
+    assert value is not None
+    assert codec.decode("user_event", value)["user_id"].encode() == key
+    assert headers["dlq.message"] == "the job failed at it 3 times in a row"
+
+
+def test_every_other_event_has_its_list(survived: Survived) -> None:
+    made = {
+        Place("events", one["source_partition"], one["source_offset"]): State(
+            *(one[name] for name in State._fields)
+        )
+        for one in survived.lists
+    }
+    assert made == survived.reference.states
+    assert len(made) == len(survived.lists)
+
+
+def test_the_command_names_it_and_lets_it_go(survived: Survived) -> None:
+    stage, partition, offset = survived.killer
+    name = f"{stage}:{partition}:{offset}"
+    [found] = quarantine(survived.settings)["quarantined"]
+    assert (found["record"], found["where"], found["failures"]) == (name, "rank", 3)
+    with pytest.raises(FlinkError, match="not quarantined"):
+        release(survived.settings, f"{stage}:{partition}:{offset + 1}")
+    assert release(survived.settings, name) == {"released": name}
+    assert quarantine(survived.settings)["quarantined"] == []
+    assert not list((suspects_folder(survived.settings) / "strikes").iterdir())
