@@ -65,9 +65,11 @@ $(CONNECTOR):
 $(REGISTRY):
 	@deploy/setup.sh java
 	rm -rf deploy/local/apicurio
-	$(MAVEN) org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack \
+	$(MAVEN) org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
 		-Dartifact=io.apicurio:apicurio-registry-app:$(REGISTRY_VERSION):tar.gz:all \
 		-DoutputDirectory=$(CURDIR)/deploy/local/apicurio
+	tar -xzf deploy/local/apicurio/*.tar.gz -C deploy/local/apicurio
+	rm deploy/local/apicurio/*.tar.gz
 	@touch $@
 
 $(BROKER): deploy/local/pom.xml

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from pipeline.config import Settings
     from pipeline.sections import KafkaSettings
 
+TRANSACTIONS_WITHIN_S = 30.0
+"""A cluster's first transaction waits until the topic of transactions is made."""
+
 
 def check_job_rights(settings: Settings) -> None:
-    """Whether the job may read its input and write its output.
-
-    Transactional ids cannot be asked about: a missing right to them fails the job itself.
+    """Whether the job may read its input and write its output as it must.
 
     Raises:
         SettingsError: Flink cannot be told who we are.
@@ -29,6 +30,8 @@ def check_job_rights(settings: Settings) -> None:
     check_rights(
         topics, reads=(topics.events_topic, topics.control_topic), writes=filter(None, outputs)
     )
+    if settings.job.delivery == "exactly-once":
+        _try_transactions(settings)
 
 
 def check_rights(
@@ -60,3 +63,15 @@ def check_rights(
             received=f"no right to {', '.join(missing)} for {settings.sasl_username or 'anybody'}",
             fix=UNGRANTED,
         )
+
+
+def _try_transactions(settings: Settings) -> None:
+    """A right to transactional ids cannot be asked about, and a job without it starts for ever."""
+    from confluent_kafka import KafkaException, Producer
+
+    own = {"transactional.id": f"{settings.job.name}-check"}
+    producer = Producer(kafka.producer_config(settings.kafka) | own)
+    try:
+        producer.init_transactions(TRANSACTIONS_WITHIN_S)
+    except KafkaException as error:
+        raise kafka.wrapped(error.args[0], settings.kafka) from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.framing import subjects
 from pipeline.schema_registry import COMPATIBILITY, Registered, SchemaRegistry
-from schemas.compatibility import require_compatible
+from schemas.compatibility import require_compatible, require_readable
 from schemas.errors import SchemaError, SettingsError
 from schemas.lint import lint
 from schemas.schema import Schema, versions
@@ -96,16 +96,28 @@ def _problems(schemas: Sequence[Schema]) -> list[str]:
     return []
 
 
-def _foreign_problems(version: Registered, kept: Sequence[Schema]) -> list[str]:
+def _foreign_problems(version: Registered, kept: Sequence[Schema]) -> Iterator[str]:
     """What is against a registered version: each of ours must read it, and it each of ours."""
     where = f"{version.subject} version {version.version} (id {version.schema_id})"
     try:
         theirs = Schema.parse(version.subject, version.version, version.text)
+        lint(theirs.source, "it")
     except SchemaError as error:
-        return [f"{where}: {error.message}"]
+        yield f"{where}: {error.message}: {error.received}"
+        return
     if theirs.canonical in {schema.canonical for schema in kept}:
-        return []
-    return [f"{where}: {line}" for ours in kept for line in _problems([theirs, ours])]
+        return
+    for ours in kept:
+        number = ours.version
+        yield from _unread(f"{where}: our version {number} cannot read it", ours, theirs)
+        yield from _unread(f"{where}: it cannot read our version {number}", theirs, ours)
+
+
+def _unread(problem: str, reader: Schema, writer: Schema) -> Iterator[str]:
+    try:
+        require_readable(reader, writer)
+    except SchemaError as error:
+        yield f"{problem}: {error.received}"
 
 
 def _forms(found: Sequence[Registered]) -> set[str]:

@@ -19,6 +19,7 @@ import udfs
 from pipeline import checkpoints, flink, kafka, plan
 from pipeline.jvm import jvm_errors
 from pipeline.rest import ENDED, NO_ANSWER, FlinkRest, unreachable
+from pipeline.rights import check_job_rights
 from pipeline.run import POLL_S, check_engine, with_epoch
 from schemas.errors import FlinkError
 
@@ -60,6 +61,7 @@ def submit(
     settings = with_epoch(settings)
     engine = check_engine(settings)
     kafka.check_topics(settings)
+    check_job_rights(settings)
     kafka.check_transactions(settings)
     check_cluster(settings, rest)
     restored_from = checkpoints.resolve(settings, state) if state else None

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 EVENTS = 3000
 USERS = 80
+FAILURES = 2
 
 FAULT = f"""
 import ctypes
@@ -69,9 +70,7 @@ class Survived:
 
 
 @pytest.fixture(scope="module")
-def survived(
-    broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Survived:
+def survived(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Survived:
     settings = job_settings(broker_settings, tmp_path_factory.mktemp("quarantine"))
     log = list(scenario.hostile_log(Shop(seed=5, users=USERS), START_MS, EVENTS))
     middle = len(log) // 2
@@ -102,7 +101,8 @@ def job_settings(broker_settings: Settings, folder: Path) -> Settings:
         broker_settings,
         {f"kafka.{topic}_topic": f"quarantine.{topic}" for topic in topics}
         | {"run_dir": folder, "engine.store": folder / "store"}
-        | {"job.emit": "every", "job.delivery": "exactly-once", "job.checkpoint_interval_ms": 500},
+        | {"job.emit": "every", "job.delivery": "exactly-once", "job.checkpoint_interval_ms": 500}
+        | {"job.quarantine_after": FAILURES},
     )
     ensure_topics(settings)
     registry = Registry(settings.engine.store)
@@ -128,7 +128,7 @@ def reference(settings: Settings, sent: list[Record], killer: Place) -> Referenc
 
 def test_the_job_runs_after_as_many_failures_as_the_setting_says(survived: Survived) -> None:
     assert survived.state == "RUNNING"
-    assert len(survived.failures) == survived.settings.job.quarantine_after
+    assert len(survived.failures) == FAILURES
 
 
 def test_every_offset_has_one_outcome(survived: Survived) -> None:
@@ -144,7 +144,7 @@ def test_the_killer_alone_is_quarantined(survived: Survived) -> None:
     key, value, headers = survived.outcomes.dead[survived.killer]
     assert value is not None
     assert codec.decode("user_event", value)["user_id"].encode() == key
-    assert headers["dlq.message"] == "the job failed at it 3 times in a row"
+    assert headers["dlq.message"] == f"the job failed at it {FAILURES} times in a row"
 
 
 def test_every_other_event_has_its_list(survived: Survived) -> None:
@@ -162,7 +162,7 @@ def test_the_command_names_it_and_lets_it_go(survived: Survived) -> None:
     stage, partition, offset = survived.killer
     name = f"{stage}:{partition}:{offset}"
     [found] = quarantine(survived.settings)["quarantined"]
-    assert (found["record"], found["where"], found["failures"]) == (name, "rank", 3)
+    assert (found["record"], found["where"], found["failures"]) == (name, "rank", FAILURES)
     with pytest.raises(FlinkError, match="not quarantined"):
         release(survived.settings, f"{stage}:{partition}:{offset + 1}")
     assert release(survived.settings, name) == {"released": name}

@@ -1,4 +1,4 @@
-"""One real registry (Apicurio) for the whole session; each test has subjects and a proxy of its own.
+"""One real registry (Apicurio) for the session; each test has subjects and a proxy of its own.
 
 Tests that ask for ``apicurio`` carry ``@pytest.mark.real``.
 """

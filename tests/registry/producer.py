@@ -22,9 +22,7 @@ def settings_of(url: str, prefix: str, **more: object) -> Settings:
     """Settings with a registry, and topics whose subjects are this prefix's own."""
     topics = ("events", "control", "recommendations", "dead_letters")
     own = {f"kafka.{topic}_topic": f"{prefix}-{topic}" for topic in topics}
-    return load_settings(
-        flags={**own, "registry.url": url, "registry.answer_ms": 500, **more}, environ={}
-    )
+    return load_settings(flags={**own, "registry.url": url, **more}, environ={})
 
 
 def evolved() -> dict[str, Any]:

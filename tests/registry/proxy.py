@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
+PATIENCE_S = 60
 Fault = Literal["", "503", "429", "404", "302", "cut", "hang", "html"]
 """What happens to a request; nothing for "". 404 and html are as of some other server."""
 
@@ -32,11 +33,23 @@ class Proxy(ThreadingHTTPServer):
         self.login = ""
         self.fault: Callable[[str], Fault] = lambda path: ""
         self.seen: list[str] = []
+        self._news = threading.Condition()
         self.over = threading.Event()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def note(self, path: str) -> None:
+        with self._news:
+            self.seen.append(path)
+            self._news.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        """Return once so many more requests have come."""
+        wanted = len(self.seen) + count
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.seen) >= wanted, PATIENCE_S), self.seen
 
     def lookups(self) -> list[int]:
         """The ids that were asked for."""
@@ -54,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Proxy
 
     def _answer(self) -> None:
-        self.server.seen.append(self.path)
+        self.server.note(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         login = b64encode(self.server.login.encode()).decode()
         fault = self.server.fault(self.path)

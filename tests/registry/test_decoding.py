@@ -211,15 +211,20 @@ def failing(proxy: Proxy, settings: Settings, *faults: list[Fault]) -> list[int]
     return list(left)
 
 
+def impatient(settings: Settings) -> Settings:
+    return with_values(settings, {"registry.answer_ms": 1_000})
+
+
 class TestTrouble:
     def test_a_registry_that_comes_back_in_time_costs_nothing(
         self, harness: Harness, settings: Settings, proxy: Proxy
     ) -> None:
-        kinds: tuple[Fault, ...] = ("503", "429", "cut", "hang", "html")
-        ids = failing(proxy, settings, *([kind] * 2 for kind in kinds))
-        found = contents(verdicts(harness, settings, *map(of_id, ids)))
-        assert found == [DECODED_EVENT] * len(kinds)
-        assert proxy.lookups() == [schema_id for schema_id in ids for _ in range(3)]
+        faults: list[list[Fault]] = [["503"] * 2, ["429"] * 2, ["cut"] * 2, ["hang"], ["html"] * 2]
+        ids = failing(proxy, settings, *faults)
+        found = contents(verdicts(harness, impatient(settings), *map(of_id, ids)))
+        assert found == [DECODED_EVENT] * len(ids)
+        asked = [len(of_one) + 1 for of_one in faults]
+        assert [proxy.lookups().count(schema_id) for schema_id in ids] == asked
 
     def test_a_registry_that_is_down_fails_the_task_and_gives_no_verdict(
         self, harness: Harness, settings: Settings, proxy: Proxy
@@ -227,7 +232,8 @@ class TestTrouble:
         """The same record is read when it is back. Other servers' pages are no verdict, either."""
         faults: list[list[Fault]] = [["503"] * 3, ["hang"] * 3, ["html"] * 3, ["404"], ["302"]]
         ids = failing(proxy, settings, *faults)
-        found = verdicts(harness, settings, *(of_id(one) for one in ids for _ in range(2)))
+        twice = [of_id(one) for one in ids for _ in range(2)]
+        found = verdicts(harness, impatient(settings), *twice)
         for message in found[::2]:
             assert isinstance(message, str)
             assert message.startswith(f"expected an answer of the schema registry at {proxy.url}")
@@ -237,7 +243,7 @@ class TestTrouble:
 
     def test_a_task_does_not_open_without_it(self, harness: Harness, settings: Settings) -> None:
         nobody = with_values(settings, {"registry.url": "http://127.0.0.1:1"})
-        with pytest.raises(AssertionError, match="3 times no good answer.*Connection refused"):
+        with pytest.raises(AssertionError, match=r"3 times no good answer.*Connection refused"):
             verdicts(harness, nobody, of_id(1))
 
 

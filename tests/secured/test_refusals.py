@@ -108,6 +108,16 @@ class TestRefused:
         assert said in error.value.received
         assert "deploy/acls.md" in error.value.fix
 
+    def test_an_exactly_once_job_that_may_not_have_transactions(self, cluster: Cluster) -> None:
+        flags = cluster.flags("job") | {"job.delivery": "exactly-once"}
+        settings = load_settings(flags=flags, environ={})
+        check_job_rights(settings)
+        right = Rule("headrace-job", "transactional-id", "headrace-", True, "Write")
+        with cluster.broker.without(right), pytest.raises(KafkaError, match="refused") as error:
+            check_job_rights(settings)
+        assert "TRANSACTIONAL_ID_AUTHORIZATION_FAILED" in error.value.received
+        assert "deploy/acls.md" in error.value.fix
+
 
 @pytest.mark.real
 def test_events_that_were_refused_are_sent_once_the_right_is_there(

@@ -44,7 +44,7 @@ class Harness:
     """Runs the test program, one process for each call."""
 
     def __init__(self, class_path: list[Path]) -> None:
-        self._class_path = ":".join(map(str, class_path))
+        self.class_path = ":".join(map(str, class_path))
 
     @cached_property
     def names(self) -> list[str]:
@@ -107,7 +107,7 @@ class Harness:
         return [found[at : at + PROFILE_BYTES] for at in range(0, len(found), PROFILE_BYTES)]
 
     def _run(self, *arguments: object, stdin: bytes = b"") -> bytes:
-        command = ["java", *OPTIONS, "-cp", self._class_path, "io.headrace.Harness"]
+        command = ["java", *OPTIONS, "-cp", self.class_path, "io.headrace.Harness"]
         done = subprocess.run(
             [*command, *map(str, arguments)], input=stdin, capture_output=True, check=False
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from tests.udfs.harness import Harness
+from tests.udfs.harness import OPTIONS, Harness
 
 pytestmark = pytest.mark.real
 
@@ -24,7 +23,7 @@ KILLER = 4
 
 @pytest.fixture(scope="module")
 def command(harness: Harness) -> list[str]:
-    return ["java", "-Xmx256m", "-cp", harness.class_path, "io.headrace.FlightHarness"]
+    return ["java", *OPTIONS, "-cp", harness.class_path, "io.headrace.FlightHarness"]
 
 
 def run(command: list[str], *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -68,16 +67,14 @@ def test_an_exception_counts_at_once(command: list[str], tmp_path: Path) -> None
 
 
 @contextmanager
-def registry(on_id: Callable[[int], None]) -> Iterator[str]:
-    """A schema registry that knows nothing; ``on_id`` is called before it says so of an id."""
+def registry(status_of: Callable[[int], int]) -> Iterator[str]:
+    """A schema registry that knows nothing; asked for an id, it answers with this status."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            code = 40401
-            if "/schemas/ids/" in self.path:
-                code = 40403
-                on_id(int(self.path.rpartition("/")[2]))
-            self.send_response(404)
+            asked = self.path.startswith("/schemas/ids/")
+            code = 40403 if asked else 40401
+            self.send_response(status_of(int(self.path.rpartition("/")[2])) if asked else 404)
             self.end_headers()
             self.wfile.write(json.dumps({"error_code": code}).encode())
 
@@ -99,9 +96,10 @@ def decode_and_die(command: list[str], folder: Path) -> None:
     """A JVM that is killed in the middle of decoding the record KILLER."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def kill(schema_id: int) -> None:
+    def kill(schema_id: int) -> int:
         if schema_id == KILLER:
             started[0].send_signal(signal.SIGKILL)
+        return 404
 
     with registry(kill) as url:
         started.append(subprocess.Popen([*command, "decode", folder, str(RECORDS), "3", url]))
@@ -114,7 +112,7 @@ def test_decoding_is_recorded_and_the_quarantined_record_is_a_dead_letter(
     for _ in range(3):
         decode_and_die(command, tmp_path)
     assert strikes(tmp_path) == {f"decode-events-3-{KILLER}.jsonl": 3}
-    with registry(lambda schema_id: None) as url:
+    with registry(lambda schema_id: 404) as url:
         decoded = run(command, "decode", tmp_path, RECORDS, 3, url)
     verdicts = [line.split(", ") for line in decoded.stdout.splitlines()]
     assert [reason for reason, _ in verdicts] == [
@@ -126,7 +124,7 @@ def test_decoding_is_recorded_and_the_quarantined_record_is_a_dead_letter(
 def test_negative_control_one_failure_less_is_decoded(command: list[str], tmp_path: Path) -> None:
     for _ in range(2):
         decode_and_die(command, tmp_path)
-    with registry(lambda schema_id: None) as url:
+    with registry(lambda schema_id: 404) as url:
         decoded = run(command, "decode", tmp_path, RECORDS, 3, url)
     assert decoded.stdout.count("UNKNOWN_SCHEMA") == RECORDS
     assert strikes(tmp_path) == {}
@@ -136,7 +134,7 @@ def test_what_the_worker_quarantined_is_never_decoded(command: list[str], tmp_pa
     (tmp_path / "strikes").mkdir()
     (tmp_path / f"strikes/rank-events-3-{KILLER}.jsonl").write_text("{}\n{}\n{}\n")
     (tmp_path / f"strikes/rank-control-3-{KILLER - 1}.jsonl").write_text("{}\n{}\n{}\n")
-    with registry(lambda schema_id: None) as url:
+    with registry(lambda schema_id: 404) as url:
         decoded = run(command, "decode", tmp_path, RECORDS, 3, url)
     assert decoded.stdout.count("QUARANTINED") == 1
 
@@ -144,8 +142,7 @@ def test_what_the_worker_quarantined_is_never_decoded(command: list[str], tmp_pa
 def test_a_registry_without_an_answer_is_not_the_records_fault(
     command: list[str], tmp_path: Path
 ) -> None:
-    with registry(lambda schema_id: os.abort if schema_id else None) as url:
-        pass
-    thrown = run(command, "decode", tmp_path, RECORDS, 3, url)
-    assert "schema registry" in thrown.stderr
+    with registry(lambda schema_id: 403 if schema_id == KILLER else 404) as url:
+        thrown = run(command, "decode", tmp_path, RECORDS, 3, url)
+    assert "received status 403" in thrown.stderr
     assert strikes(tmp_path) == {}
