@@ -18,7 +18,7 @@ PACKAGES := pipeline udfs schemas engines deploy
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup jar demo test check bench clean
+.PHONY: help setup jar demo test chaos check bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,9 @@ demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARG
 
 test: setup ## Run all tests; ARGS= for pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: setup ## Play every fault on real processes, for about MINUTES minutes; ARGS= for pytest
+	$(BIN)/python -m pytest tests/chaos -m "" --chaos-report .headrace/chaos.json $(ARGS)
 
 check: $(VENV) ## Check format, types, import directions; run the quick tests and doctests
 	$(BIN)/ruff format --check .

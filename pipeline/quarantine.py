@@ -17,13 +17,16 @@ from udfs.flight_recorder import strikes_folder
 
 
 def suspects_folder(settings: Settings) -> Path:
-    """Where all tasks of the job keep count of failures: beside the checkpoints.
+    """Where all tasks of the job keep count of failures.
 
-    A folder for each topic of events: partition and offset mean nothing without it. A state folder
-    that is no path of this machine cannot hold it, so then it is in ``run_dir``.
+    One for each topic of events: without it, partition and offset mean nothing.
     """
     state = urlsplit(settings.job.state_dir)
-    root = Path(unquote(state.path)) if state.scheme == "file" else settings.run_dir.resolve()
+    root = settings.run_dir.resolve()
+    if settings.job.quarantine_dir:
+        root = Path(settings.job.quarantine_dir)
+    elif state.scheme == "file":
+        root = Path(unquote(state.path))
     return root / "suspects" / settings.kafka.events_topic
 
 

@@ -290,6 +290,12 @@ class JobSettings(Section):
         le=15,
         description="A record at which the job failed so many times in a row is dead-lettered.",
     )
+    quarantine_dir: str = Field(
+        default="",
+        pattern=r"^(/.*)?$",
+        description="Folder where such failures are counted, which all TaskManagers share and may "
+        "write to; empty: beside the checkpoints, or in run_dir if those are not in files.",
+    )
     epoch: int = Field(
         default=0,
         ge=0,

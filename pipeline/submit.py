@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ import schemas
 import udfs
 from pipeline import checkpoints, flink, kafka, plan
 from pipeline.jvm import jvm_errors
+from pipeline.operate import wait_for_the_end
 from pipeline.rest import ENDED, NO_ANSWER, FlinkRest, unreachable
 from pipeline.rights import check_job_rights
 from pipeline.run import POLL_S, check_engine, with_epoch
@@ -164,13 +166,16 @@ def wait_until_running(
 ) -> None:
     """Return once every task runs.
 
+    A job that does not come to run is cancelled: it would try on, and be in the way of the next.
+
     Raises:
         FlinkError: the job failed, ended, or needs too long.
     """
     deadline = time.monotonic() + RUNNING_WITHIN_S
     state, failures = "", []
     with console.status("waiting for its tasks") as line:
-        while time.monotonic() < deadline:
+        # After more failures than a deadly record takes to be set aside it is something else.
+        while time.monotonic() < deadline and len(failures) <= settings.job.quarantine_after:
             try:
                 state, failures = rest.state(job_id), rest.failures(job_id)
             except NO_ANSWER:  # the JobManager is making up the job
@@ -183,6 +188,10 @@ def wait_until_running(
                 f"waiting for its tasks: {state}" + "".join(f" ({f})" for f in failures[:1])
             )
             time.sleep(POLL_S)
+    if state not in ENDED:
+        with suppress(*NO_ANSWER):
+            rest.cancel(job_id)
+        wait_for_the_end(rest, job_id)
     raise FlinkError(
         "the job does not run",
         expected="every task running",

@@ -70,10 +70,22 @@ def test_without_a_folder_nothing_is_quarantined(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state_dir", "root"),
-    [("", "/runs"), ("file:///shared/a%20b", "/shared/a b"), ("s3://bucket/state", "/runs")],
+    ("state_dir", "quarantine_dir", "root"),
+    [
+        ("", "", "/runs"),
+        ("file:///shared/a%20b", "", "/shared/a b"),
+        ("s3://bucket/state", "", "/runs"),
+        ("s3://bucket/state", "/shared", "/shared"),
+    ],
 )
-def test_the_folder_is_beside_the_checkpoints_where_it_can(state_dir: str, root: str) -> None:
-    flags = {"run_dir": "/runs", "job.state_dir": state_dir, "kafka.events_topic": "clicks"}
+def test_the_folder_is_where_the_settings_say(
+    state_dir: str, quarantine_dir: str, root: str
+) -> None:
+    flags = {
+        "run_dir": "/runs",
+        "job.state_dir": state_dir,
+        "job.quarantine_dir": quarantine_dir,
+        "kafka.events_topic": "clicks",
+    }
     folder = suspects_folder(load_settings(flags=flags, environ={}))
     assert folder == Path(root) / "suspects" / "clicks"

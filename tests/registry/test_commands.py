@@ -66,7 +66,7 @@ def test_a_subject_of_something_else_is_refused_and_nothing_is_changed(
     status, error, _ = told(settings, "register")
     assert (status, error["error"]) == (3, "SchemaError")
     assert f"{settings.kafka.events_topic}-value version 1 (id " in error["received"]
-    assert "our version 1 cannot read it: /name: expected: headrace.Order" in error["received"]
+    assert "our version 1 cannot read it: /, /name: expected: headrace.Order" in error["received"]
     assert "another name" in error["fix"]
     registry = SchemaRegistry(settings.registry)
     assert registry.versions(subjects(settings)["control"]) == []

@@ -212,7 +212,7 @@ def failing(proxy: Proxy, settings: Settings, *faults: list[Fault]) -> list[int]
 
 
 def impatient(settings: Settings) -> Settings:
-    return with_values(settings, {"registry.answer_ms": 1_000})
+    return with_values(settings, {"registry.answer_ms": 1_500})
 
 
 class TestTrouble:

@@ -115,7 +115,11 @@ final class FlightRecorder {
       note.order(ByteOrder.nativeOrder());
       suspects = failures(folder, where).keySet();
     } catch (IOException e) {
-      throw new UncheckedIOException(e);
+      throw new UncheckedIOException(
+          "expected a folder that all TaskManagers share and may write to at "
+              + folder
+              + "; see job.quarantine_dir",
+          e);
     }
   }
 

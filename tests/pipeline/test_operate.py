@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from deploy.local.process import ProcessRecord
+from pipeline import operate
+from pipeline.config import Settings, load_settings
+from pipeline.rest import FlinkRest
+from pipeline.run import STATUS_FILE, free_ports
+from schemas.errors import FlinkError
+from tests.pipeline.jobmanager import JobManager, job, jobmanager
+
+QUIET = Console(quiet=True)
+CHECKPOINT = {
+    "id": 7,
+    "latest_ack_timestamp": 1_000,
+    "state_size": 12,
+    "external_path": "file:/run/checkpoints/a/chk-7",
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a broker that does not run."""
+    port, controller = free_ports(2)
+    flags = {"run_dir": tmp_path, "local.port": port, "local.controller_port": controller}
+    flags["kafka.bootstrap_servers"] = f"127.0.0.1:{port}"
+    return load_settings(flags=flags, environ={})
+
+
+@pytest.fixture
+def flink() -> Iterator[JobManager]:
+    """With a running job ``a`` that has a checkpoint."""
+    with jobmanager() as answers:
+        checkpoints = {"latest": {"completed": CHECKPOINT}, "counts": {"failed": 2}}
+        told = {"headrace.engine": "shop@1", "headrace.job.epoch": "5"}
+        answers.answers = {
+            "/jobs/overview": {"jobs": [job("a", "RUNNING")]},
+            "/jobs/a": {"state": "RUNNING", "vertices": [{"id": "v", "status": "RUNNING"}]},
+            "/jobs/a/checkpoints": checkpoints,
+            "/jobs/a/config": {"execution-config": {"user-config": told}},
+            "/jobs/a/vertices/v/metrics": [[]],
+            "/jobs/a/exceptions": exceptions("java.lang.Error: x\nCaused by: y\n"),
+        }
+        yield answers
+
+
+def exceptions(*traces: str) -> dict[str, Any]:
+    return {"exceptionHistory": {"entries": [{"stacktrace": trace} for trace in traces]}}
+
+
+@pytest.mark.parametrize("address", ["flink:8081", "http://flink:8081", "http://flink:8081/"])
+def test_an_address_may_be_written_as_one_has_it(settings: Settings, address: str) -> None:
+    assert operate.jobmanager(settings, address).url == "http://flink:8081"
+
+
+@pytest.mark.parametrize("address", ["flink", ":8081", "flink:", "flink:web", "https://flink:1/x"])
+def test_what_is_no_address_is_refused(settings: Settings, address: str) -> None:
+    with pytest.raises(FlinkError, match="cannot be read") as error:
+        operate.jobmanager(settings, address)
+    assert error.value.received == address
+
+
+def test_without_an_address_the_running_job_is_meant_else_the_local_cluster(
+    settings: Settings,
+) -> None:
+    assert operate.jobmanager(settings, None).url == "http://127.0.0.1:19081"
+    running = asdict(ProcessRecord.of(os.getpid())) | {"url": "http://127.0.0.1:1"}
+    (settings.run_dir / STATUS_FILE).write_text(json.dumps(running))
+    assert operate.jobmanager(settings, None).url == "http://127.0.0.1:1"
+
+
+def test_status_tells_of_the_job_even_without_kafka(settings: Settings, flink: JobManager) -> None:
+    told = operate.status(settings, flink)
+    assert told["broker"]["running"] is False
+    facts = told["job"]
+    assert (facts["job_id"], facts["state"], facts["running_s"]) == ("a", "RUNNING", 12.3)
+    assert (facts["engine"], facts["job_epoch"], facts["lag_records"]) == ("shop@1", "5", None)
+    assert (facts["restarts"], facts["last_failure"], facts["failed_checkpoints"]) == (1, "y", 2)
+    assert facts["checkpoint"]["path"] == CHECKPOINT["external_path"]
+    assert facts["checkpoint"]["age_s"] > 1e9
+
+
+def test_status_without_a_jobmanager_or_a_job(settings: Settings, flink: JobManager) -> None:
+    flink.answers["/jobs/overview"] = {"jobs": [job("a", "RUNNING", name="another")]}
+    assert operate.status(settings, flink)["job"] is None
+    [port] = free_ports(1)
+    assert operate.status(settings, FlinkRest(f"http://127.0.0.1:{port}"))["job"] is None
+
+
+def test_the_job_meant_is_the_one_that_runs_else_the_last(
+    settings: Settings, flink: JobManager
+) -> None:
+    jobs = [job("a", "FAILED", start=1), job("b", "RUNNING", start=2), job("c", "FAILED", start=3)]
+    flink.answers["/jobs/overview"] = {"jobs": jobs}
+    assert operate.find(settings, flink) == jobs[1]
+    flink.answers["/jobs/overview"] = {"jobs": [jobs[0], jobs[2]]}
+    assert operate.find(settings, flink) == jobs[2]
+
+
+def test_the_newest_of_checkpoint_and_savepoint_counts() -> None:
+    savepoint = CHECKPOINT | {"id": 8, "latest_ack_timestamp": 2_000}
+    found = operate.newest_checkpoint({"completed": CHECKPOINT, "savepoint": savepoint})
+    assert found is not None
+    assert found["id"] == 8
+    assert operate.newest_checkpoint({"completed": None, "savepoint": None}) is None
+
+
+def test_stop_cancels_and_names_the_checkpoint(settings: Settings, flink: JobManager) -> None:
+    told = operate.stop(settings, flink, QUIET, savepoint=False)
+    assert ("PATCH", "/jobs/a?mode=cancel", None) in flink.asked
+    path = CHECKPOINT["external_path"]
+    assert told == {"job_id": "a", "state": "CANCELED", "savepoint": None, "checkpoint": path}
+
+
+def test_stop_with_a_savepoint_waits_for_it(settings: Settings, flink: JobManager) -> None:
+    complete = {"status": {"id": "COMPLETED"}, "operation": {"location": "file:/savepoint-1"}}
+    flink.answers |= {
+        "/jobs/a/stop": {"request-id": "r"},
+        "/jobs/a/savepoints/r": [{"status": {"id": "IN_PROGRESS"}}, complete],
+        "/jobs/a": {"state": "FINISHED"},
+    }
+    told = operate.stop(settings, flink, QUIET, savepoint=True)
+    assert (told["savepoint"], told["state"]) == ("file:/savepoint-1", "FINISHED")
+    [body] = [body for method, path, body in flink.asked if path == "/jobs/a/stop"]
+    folder = (settings.run_dir / "savepoints").as_uri()
+    assert body == {"targetDirectory": folder, "drain": False}
+
+
+def test_a_savepoint_that_fails_is_told(settings: Settings, flink: JobManager) -> None:
+    cause = {"stack-trace": "java.io.IOException: disk full\n at x"}
+    failed = {"status": {"id": "COMPLETED"}, "operation": {"failure-cause": cause}}
+    flink.answers |= {"/jobs/a/stop": {"request-id": "r"}, "/jobs/a/savepoints/r": failed}
+    with pytest.raises(FlinkError, match="the job goes on") as error:
+        operate.stop(settings, flink, QUIET, savepoint=True)
+    assert error.value.received == "java.io.IOException: disk full"
+
+
+@pytest.mark.parametrize("state", [None, "FAILED"])
+def test_no_job_to_stop(settings: Settings, flink: JobManager, state: str | None) -> None:
+    flink.answers["/jobs/overview"] = {"jobs": [job("a", state)] if state else []}
+    with pytest.raises(FlinkError, match="no job named headrace runs"):
+        operate.stop(settings, flink, QUIET, savepoint=False)
+
+
+def test_no_jobmanager_to_ask(settings: Settings) -> None:
+    [port] = free_ports(1)
+    with pytest.raises(FlinkError, match="No JobManager answers") as error:
+        operate.stop(settings, FlinkRest(f"http://127.0.0.1:{port}"), QUIET, savepoint=False)
+    assert f"127.0.0.1:{port}" in error.value.expected
+
+
+def test_what_flink_refuses_is_told_in_its_words(settings: Settings, flink: JobManager) -> None:
+    flink.answers["/jobs/a/stop"] = 409
+    with pytest.raises(FlinkError, match="Flink refused") as error:
+        operate.stop(settings, flink, QUIET, savepoint=True)
+    assert error.value.received.startswith("409")
