@@ -18,7 +18,7 @@ PACKAGES := pipeline udfs schemas engines deploy
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup jar demo test chaos check bench clean
+.PHONY: help setup jar demo test chaos check bench soak clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,9 +42,14 @@ check: $(VENV) ## Check format, types, import directions; run the quick tests an
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not real" --doctest-modules $(PACKAGES) tests
 
-bench: setup ## Measure throughput and freshness on this machine (about three minutes)
+bench: setup ## Measure throughput and freshness, three times each (about fifteen minutes)
 	$(BIN)/headrace bench throughput
+	$(BIN)/headrace bench throughput --skew 1
 	$(BIN)/headrace bench freshness
+	$(BIN)/headrace bench freshness --rate 10000
+
+soak: setup ## Work for MINUTES=30 at RATE=7000 events/s; fails if lag or memory grow
+	$(BIN)/headrace bench soak --rate $(or $(RATE),7000) --minutes $(or $(MINUTES),30)
 
 clean: ## Stop the local broker; remove its data and what builds and checks left
 	test ! -x $(BIN)/headrace || $(BIN)/headrace down

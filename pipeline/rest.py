@@ -66,6 +66,11 @@ class FlinkRest:
         entries = told["exceptionHistory"]["entries"]
         return [innermost_cause(entry["stacktrace"]) for entry in entries]
 
+    def state_bytes(self, job_id: str) -> int:
+        """Size of the newest complete checkpoint; 0 without one."""
+        newest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]["completed"]
+        return int(newest["state_size"]) if newest else 0
+
     def _ask(self, request: urllib.request.Request) -> Any:
         with urllib.request.urlopen(request, timeout=ANSWER_S) as reply:  # noqa: S310 - as above
             return json.load(reply)

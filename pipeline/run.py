@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 POLL_S = 0.2
+ASK_EVERY_S = 2.0
 STATUS_FILE = "job.json"
 LOCK_FILE = "job.lock"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -47,13 +48,17 @@ class RunningJob:
         url: of the web page and REST interface.
         job_id: Flink's id of the job.
         restarts: how often it was restarted after a failure, as last seen.
+        state_bytes: size of the newest complete checkpoint, as last seen.
     """
 
     def __init__(self, client: JobClient, web_port: int) -> None:
         self.url = f"http://127.0.0.1:{web_port}"
         self.job_id = str(client.get_job_id())
         self.restarts = 0
+        self.state_bytes = 0
         self._rest = FlinkRest(self.url)
+        self._state = "STARTING"
+        self._asked_s = 0.0
         self._client = client
         self._end = client.get_job_execution_result()
 
@@ -61,12 +66,17 @@ class RunningJob:
         """As `FlinkRest.state`."""
         if self._end.done():
             return "FAILED" if self._end.exception() else "FINISHED"
-        try:
-            state = self._rest.state(self.job_id)
-            self.restarts = len(self._rest.failures(self.job_id))
-        except NO_ANSWER:
-            return "STARTING"
-        return state
+        # To answer costs the job time: a running one is asked now and then only.
+        now_s = time.monotonic()
+        if self._state != "RUNNING" or now_s - self._asked_s > ASK_EVERY_S:
+            self._asked_s = now_s
+            try:
+                self._state = self._rest.state(self.job_id)
+                self.restarts = len(self._rest.failures(self.job_id))
+                self.state_bytes = self._rest.state_bytes(self.job_id)
+            except NO_ANSWER:
+                self._state = "STARTING"
+        return self._state
 
     def failure(self) -> str:
         """Why it failed: the innermost cause."""
@@ -103,7 +113,8 @@ def run(
         bounded: read to the present end of the topics, then finish.
 
     Returns:
-        ``{"job_id", "state", "restarts", "start_s", "job_epoch"}``.
+        ``{"job_id", "state", "restarts", "start_s", "job_epoch", "state_bytes"}``, the last of the
+        newest complete checkpoint, 0 without one.
 
     Raises:
         HeadraceError: something that the job needs is missing, or the job failed.
@@ -129,6 +140,7 @@ def run(
             "restarts": running.restarts,
             "start_s": start_s,
             "job_epoch": settings.job.epoch,
+            "state_bytes": running.state_bytes,
         }
 
 

@@ -134,17 +134,16 @@ def password_reference(settings: RegistrySettings) -> str:
     """Where the password is, for the job's tasks to read it themselves; empty if there is none.
 
     Raises:
-        SettingsError: only the password itself is known.
+        SettingsError: it is not in a file.
     """
     secret = settings.password
     if secret is None:
         return ""
-    if not isinstance(secret, ReferredSecret):
+    if not (isinstance(secret, ReferredSecret) and secret.kind == "file"):
         raise SettingsError(
             "registry.password cannot be handed to Flink",
-            expected="${env:NAME} or ${file:PATH}",
-            received="a password given in another way",
-            fix="change registry.password",
+            expected="${file:PATH}, for Flink logs the environment of its Python part",
+            received="${env:NAME}",
+            fix="write the password to a file that only you and Flink can read",
         )
-    name = secret.name if secret.kind == "env" else Path(secret.name).expanduser().absolute()
-    return f"${{{secret.kind}:{name}}}"
+    return f"${{file:{Path(secret.name).expanduser().absolute()}}}"

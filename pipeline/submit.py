@@ -172,7 +172,8 @@ def wait_until_running(
         FlinkError: the job failed, ended, or needs too long.
     """
     deadline = time.monotonic() + RUNNING_WITHIN_S
-    state, failures = "", []
+    state = ""
+    failures: list[str] = []
     with console.status("waiting for its tasks") as line:
         # After more failures than a deadly record takes to be set aside it is something else.
         while time.monotonic() < deadline and len(failures) <= settings.job.quarantine_after:

@@ -209,7 +209,7 @@ def digests(requests: NDArray[np.void]) -> NDArray[np.uint8]:
     """``events_digest`` and ``profile_hash`` of the profiles, uint8 ``[n, 32]``."""
     found = np.empty((len(requests), 32), np.uint8)
     found[:, :16] = requests["profile"]["events_digest"].astype("<u8").view(np.uint8)
-    packed = memoryview(requests.tobytes())
+    packed = np.ascontiguousarray(requests).view(np.uint8).data
     hashes = b"".join(
         profile_hash(packed[end - PROFILE_BYTES : end])
         for end in range(REQUEST_BYTES, len(packed) + 1, REQUEST_BYTES)

@@ -17,6 +17,7 @@ from pyflink.table import DataTypes
 from pyflink.table.udf import FunctionContext, ScalarFunction, udf
 
 from udfs.flight_recorder import FlightRecorder
+from udfs.lifeline import end_with_the_jvm
 from udfs.ranker import RankSettings, Requests, answer_recorded, ranker
 from udfs.request import Action, requests_of
 
@@ -38,6 +39,7 @@ class Rank(ScalarFunction):  # type: ignore[misc]
         self._settings = settings
 
     def open(self, function_context: FunctionContext) -> None:
+        end_with_the_jvm()
         self._ranker = ranker(self._settings)
         self._recorder = FlightRecorder(self._settings.suspects)
         # Without metrics Flink gives no metric group, and asking for it is an error.

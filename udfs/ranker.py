@@ -156,16 +156,15 @@ def answer(users: Sequence[str], requests: Requests, rank: Rank, emit: str) -> A
     actions = requests["action"].copy()
     if emit == "latest":
         actions[outdated(users, actions)] = Action.SUPERSEDED
-    values: list[bytes | None] = [None] * len(users)
-    places = np.flatnonzero(actions == Action.LIST)
-    every = len(places) == len(users)
-    asking = users if every else [users[place] for place in places]
-    for place, value in zip(
-        places.tolist(), rank_each(asking, requests[places], rank), strict=True
-    ):
-        if value is None:
-            actions[place] = Action.FAILED
-        values[place] = value
+    places = np.flatnonzero(actions == Action.LIST).tolist()
+    if len(places) == len(users):  # as most often; no copy of the requests is needed
+        values = rank_each(users, requests, rank)
+    else:
+        values = [None] * len(users)
+        ranked = rank_each([users[place] for place in places], requests[places], rank)
+        for place, value in zip(places, ranked, strict=True):
+            values[place] = value
+    actions[[place for place in places if values[place] is None]] = Action.FAILED
     return Answers(actions, values)
 
 

@@ -97,6 +97,8 @@ def acted(request: pytest.FixtureRequest) -> Acted:
 
     @contextmanager
     def act(stage: Stage, fault: str, **values: object) -> Iterator[Play]:
+        stage.mend()
+        stage.cancel_jobs()
         with Play(stage, fault, next(numbers), seed, dict(values)) as play:
             yield play
             row = play.finish()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import kafka
 from pipeline.config import Settings, with_values
-from pipeline.rest import ENDED
 from pipeline.sources.synthetic import Shop
 from schemas import codec
 from tests.chaos.stage import Stage, Told, headrace, until
@@ -168,9 +167,11 @@ class Play:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sender.stop()
-        self._arrivals.stop()
-        self.cancel()
+        try:
+            self._sender.stop()
+        finally:
+            self._arrivals.stop()
+            self.stage.cancel_jobs()
 
     def submit(self, *more: str, **values: object) -> dict[str, Any]:
         """Submit the job; it runs when this returns.
@@ -196,15 +197,6 @@ class Play:
         told = headrace(self.settings, "stop", "--jobmanager", address, *more)
         assert told.exit_code == 0, told
         return told.result
-
-    def cancel(self) -> None:
-        """End the job, if it runs, and wait until its slots are free."""
-        rest = self.stage.rest
-        for job in rest.jobs():
-            if job["state"] not in ENDED:
-                rest.cancel(job["jid"])
-        until(lambda: all(job["state"] in ENDED for job in rest.jobs()), "end of the job")
-        until(lambda: self.stage.status().free_slots == self.stage.status().slots, "free slots")
 
     def reach(self, record: int = FAULT_AT, *, checkpoints: int = 1) -> None:
         """Return when that record is sent, lists flow and checkpoints are there: now the fault."""
@@ -247,7 +239,7 @@ class Play:
         outcomes = Outcomes(self.settings)
         outcomes.wait_for(len(self._sender.kept))
         self._wait_for_lists(reference.states.keys())
-        self.cancel()
+        self.stage.cancel_jobs()
         lists = [decoded(value) for _, value, _ in read_lists(self.settings) if value is not None]
         self.evidence = Evidence(reference.outcomes, reference.states, outcomes.written, lists)
         return judged(self.fault, fresh_s, self.evidence)

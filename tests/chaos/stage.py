@@ -19,7 +19,7 @@ from deploy.local.cluster_config import ClusterFolder
 from deploy.local.cluster_process import ClusterProcess, orphans
 from deploy.local.process import ProcessRecord
 from pipeline.config import Settings
-from pipeline.rest import NO_ANSWER, FlinkRest
+from pipeline.rest import ENDED, NO_ANSWER, FlinkRest
 from pipeline.scratch import job_environment
 
 PATIENCE_S = 180.0
@@ -69,8 +69,11 @@ class Stage:
         self._folder = ClusterFolder(settings.run_dir)
 
     def __enter__(self) -> Stage:
-        self.start_broker()
-        self.mend()
+        try:
+            self.mend()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,9 +100,19 @@ class Stage:
         self.start_broker()
 
     def mend(self) -> None:
-        """`headrace cluster up`, and wait until every slot is free or taken."""
+        """Start what is gone, as `headrace up` and `headrace cluster up` do."""
+        self.start_broker()
         cluster.start(self.settings.cluster, self.settings.run_dir, TASKMANAGERS)
-        until(lambda: self.status().slots == TASKMANAGERS, "second TaskManager")
+        until(lambda: self.status().slots == TASKMANAGERS, "slots of all TaskManagers")
+
+    def cancel_jobs(self) -> None:
+        """End what runs, and wait until all slots are free."""
+        rest = self.rest
+        for job in rest.jobs():
+            if job["state"] not in ENDED:
+                rest.cancel(job["jid"])
+        until(lambda: all(job["state"] in ENDED for job in rest.jobs()), "end of the job")
+        until(lambda: self.status().free_slots == self.status().slots, "free slots")
 
     def status(self) -> cluster.ClusterStatus:
         return cluster.status(self.settings.cluster, self.settings.run_dir)

@@ -14,7 +14,7 @@ from pipeline.checkpoints import newest_first
 from tests.chaos.conftest import PORTS, Acted, stage_settings
 from tests.chaos.play import Play
 from tests.chaos.stage import Stage, kill, until
-from tests.chaos.test_faults import found, resume_from_an_older_one, truncate
+from tests.chaos.test_faults import each_list_is_there_once, resume_from_an_older_one, truncate
 
 pytestmark = [pytest.mark.real, pytest.mark.chaos, pytest.mark.timeout(900)]
 DELIVERIES = ("at-least-once", "exactly-once")
@@ -41,7 +41,7 @@ def test_broker_outage(stage: Stage, acted: Acted, delivery: str) -> None:
         play.reach()
         stage.broker_outage(OUTAGE_S)
     if delivery == "exactly-once":
-        assert len({place for place, _ in found(play).lists}) == len(found(play).lists)
+        each_list_is_there_once(play)
 
 
 def test_paused_taskmanager(stage: Stage, acted: Acted) -> None:
@@ -120,7 +120,7 @@ def test_lost_jobmanager(stage: Stage, acted: Acted, delivery: str) -> None:
         stage.mend()
         play.submit("--from-checkpoint", "latest")
     if delivery == "exactly-once":
-        assert len({place for place, _ in found(play).lists}) == len(found(play).lists)
+        each_list_is_there_once(play)
 
 
 def test_killed_jobmanager_with_a_standby(

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pipeline import bench, measure
+from pipeline.bench import figures, load, measure, soak
+from pipeline.bench.report import print_histogram
+from pipeline.bench.throughput import job_result, throughput
 from pipeline.config import Settings, load_settings
 from schemas import codec
 from schemas.errors import FlinkError
@@ -25,23 +28,58 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_rate_is_that_of_the_middle_whatever_start_and_end_were() -> None:
     steady = list(range(50_000, 50_900))  # one a millisecond
     slow_start, slow_end = range(0, 50_000, 1000), range(60_000, 110_000, 1000)
-    assert bench.middle_rate([*slow_start, *steady, *slow_end]) == 1000
-    assert bench.middle_rate(steady[::2]) == 500  # negative control: half the lists
+    assert figures.middle_rate([*slow_start, *steady, *slow_end]) == 1000
+    assert figures.middle_rate(steady[::2]) == 500  # negative control: half the lists
 
 
 def test_percentiles_are_whole_milliseconds() -> None:
-    assert bench.percentiles(list(range(101))) == {"p50": 50, "p90": 90, "p99": 99, "max": 100}
+    found = figures.percentiles(list(range(101)))
+    assert found == {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99, "max_ms": 100}
+
+
+def test_every_delay_is_in_one_bucket_of_the_histogram() -> None:
+    delays = [0, 4, 5, 49, 50, 50, 10_000]
+    buckets = figures.histogram(delays)
+    assert sum(bucket["lists"] or 0 for bucket in buckets) == len(delays)
+    assert buckets == [
+        {"below_ms": 5, "lists": 2},
+        {"below_ms": 10, "lists": 1},
+        {"below_ms": 50, "lists": 1},
+        {"below_ms": 60, "lists": 2},
+        {"below_ms": None, "lists": 1},
+    ]
+
+
+def test_the_longest_bar_is_the_fullest_bucket() -> None:
+    output = StringIO()
+    buckets: list[dict[str, int | None]] = [
+        {"below_ms": 10, "lists": 1000},
+        {"below_ms": None, "lists": 500},
+    ]
+    print_histogram(buckets, Console(file=output, width=200))
+    first, second = output.getvalue().splitlines()
+    assert first.split() == ["<", "10", "ms", "1,000", "█" * 50]
+    assert second.split() == ["more", "500", "█" * 25]
+
+
+@pytest.mark.parametrize(("late", "growing"), [(10, False), (2000, True)])
+def test_early_and_late_are_compared_after_the_start_has_settled(late: int, growing: bool) -> None:
+    lag = soak.compared([90_000, 90_000, 10, 10, 10, 10, *[late] * 4])
+    assert lag == {"early": 10, "late": late, "max": late}
+    memory = {"early": 1000.0, "late": 1050.0, "max": 1100.0}
+    assert soak.is_growing(lag, memory, rate=1000) is growing
+    assert soak.is_growing({**lag, "late": 10}, {**memory, "late": 1150.0}, rate=1000)
 
 
 def test_every_event_of_the_load_asks_for_a_list_and_has_an_id_of_its_own() -> None:
-    events = list(bench.shop_events(2000))
+    events = list(load.shop_events(2000))
     assert len({event.event_id for event in events}) == len(events) == 2000
     assert "impression" not in {event.event_type for event in events}
 
 
 def test_users_act_alike_or_by_zipfs_law() -> None:
     def busiest(skew: float) -> int:
-        users = Counter(event.user_id for event in bench.shop_events(2000, skew))
+        users = Counter(event.user_id for event in load.shop_events(2000, skew))
         return users.most_common(1)[0][1]
 
     assert busiest(0.0) < 5
@@ -49,7 +87,7 @@ def test_users_act_alike_or_by_zipfs_law() -> None:
 
 
 def test_an_event_bears_the_time_at_which_it_is_due() -> None:
-    events = bench.stamped(bench.shop_events(4), 1_000_000, 2.5)
+    events = load.stamped(load.shop_events(4), 1_000_000, 2.5)
     assert [event.event_time for event in events] == [1_000_000, 1_000_002, 1_000_005, 1_000_008]
 
 
@@ -57,15 +95,16 @@ def test_a_delay_runs_from_the_event_to_the_reading_of_its_list(settings: Settin
     reader = measure.Reader(settings)
     reader._read = [(1_000, a_list(990)), (1_500, a_list(1_450)), (1_700, a_list(1_600))]
     assert reader.delays_ms(since_ms=1_450) == [50, 100]
+    assert reader.delays_ms(since_ms=0, before_ms=1_450) == [10]
 
 
 def test_the_last_line_of_the_job_is_its_result(settings: Settings) -> None:
     log = settings.run_dir / "job.log"
     log.write_text('job runs\n{"job_id": "1", "state": "FINISHED"}\n')
-    assert bench.job_result(settings)["state"] == "FINISHED"
+    assert job_result(settings)["state"] == "FINISHED"
     log.write_text("error: the job failed\n")
     with pytest.raises(FlinkError, match="the job failed"):
-        bench.job_result(settings)
+        job_result(settings)
 
 
 def test_memory_is_that_of_a_process_and_those_below_it() -> None:
@@ -85,9 +124,9 @@ def test_memory_is_that_of_a_process_and_those_below_it() -> None:
 
 @pytest.mark.real
 def test_a_small_run_counts_every_list(settings: Settings) -> None:
-    told = bench.throughput(settings, 3000, Console(quiet=True))
-    assert told["lists_per_s"] > 0
-    assert told["restarts"] == 0
+    told = throughput(settings, 3000, Console(quiet=True), repeats=1)
+    assert told["lists_per_s"] == told["events_per_s"] > 0
+    assert told["runs"][0]["restarts"] == 0
     assert told["peak_rss_mb"]["jvm"] > told["peak_rss_mb"]["python"] > 100
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.config import check_settings, load_settings
 from pipeline.framing import decoder, encoder, header, job_parameters
 from schemas import codec
-from schemas.errors import CodecError, RegistryError
+from schemas.errors import CodecError, RegistryError, SettingsError
 from schemas.reasons import Reason
 from tests.replay.records import WIRE_EVENT
 
@@ -74,3 +76,24 @@ def test_settings_that_do_not_go_together_are_refused(
     _, problems = check_settings(flags=given, environ={"WORD": "open"})
     assert [one.setting for one in problems] == [problem]
     assert "s3cret-canary" not in repr(problems)
+
+
+@pytest.mark.parametrize(
+    ("password", "handed_on"), [("${file:PLACE}", True), ("${env:WORD}", False)]
+)
+def test_flink_is_given_a_file_for_its_environment_is_logged(
+    tmp_path: Path, password: str, handed_on: bool
+) -> None:
+    file = tmp_path / "word"
+    file.write_text("hunter2\n")
+    flags = {
+        "registry.url": URL,
+        "registry.username": "me",
+        "registry.password": password.replace("PLACE", str(file)),
+    }
+    settings = load_settings(flags=flags, environ={"WORD": "hunter2"})
+    if handed_on:
+        assert job_parameters(settings)["registry.password"] == f"${{file:{file}}}"
+    else:
+        with pytest.raises(SettingsError, match="cannot be handed to Flink"):
+            job_parameters(settings)

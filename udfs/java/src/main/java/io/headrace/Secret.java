@@ -6,14 +6,17 @@ import java.nio.file.Path;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** Secrets travel as references and are read here, on the TaskManager. */
+/**
+ * Secrets travel as references to files and are read here, on the TaskManager. Not as variables of
+ * the environment: Flink logs that of its Python part.
+ */
 final class Secret {
-  private static final Pattern REFERENCE = Pattern.compile("\\$\\{(env|file):(.+)}");
+  private static final Pattern REFERENCE = Pattern.compile("\\$\\{file:(.+)}");
 
   private Secret() {}
 
   /**
-   * @param reference {@code ${env:NAME}}, {@code ${file:PATH}} or empty for none
+   * @param reference {@code ${file:PATH}}, or empty for none
    */
   static String resolve(String reference) {
     if (reference.isEmpty()) {
@@ -21,22 +24,9 @@ final class Secret {
     }
     Matcher parts = REFERENCE.matcher(reference);
     if (!parts.matches()) {
-      throw new IllegalStateException("expected ${env:NAME} or ${file:PATH} for a secret");
+      throw new IllegalStateException("expected ${file:PATH} for a secret");
     }
-    String place = parts.group(2);
-    return parts.group(1).equals("env") ? variable(place) : content(place);
-  }
-
-  private static String variable(String name) {
-    String value = System.getenv(name);
-    if (value == null) {
-      throw new IllegalStateException(
-          "expected the environment variable " + name + " on the TaskManager; it is not set");
-    }
-    return value;
-  }
-
-  private static String content(String file) {
+    String file = parts.group(1);
     try {
       return Files.readString(Path.of(file)).replaceFirst("[\\r\\n]+$", "");
     } catch (IOException e) {

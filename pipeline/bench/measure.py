@@ -1,7 +1,8 @@
-"""Instruments of the benchmark: memory of a process tree, delays of lists, the machine."""
+"""Instruments: memory of a process tree, delays of lists, the machine."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import threading
@@ -62,15 +63,25 @@ def peak_memory(root: int) -> Iterator[dict[str, int]]:
         told["total"] = sum(told.values())
 
 
+def resident_mb(root: int) -> float:
+    """Present resident memory of a process and all below it."""
+    return sum(kb for _, kb in memory_kb(root, "VmRSS").values()) / 1024
+
+
 def high_marks_kb(root: int) -> dict[int, tuple[str, int]]:
-    """(role, VmHWM in KB) of a process and all below it, by process id; Linux only."""
+    """(role, VmHWM in KB) of a process and all below it, by process id."""
+    return memory_kb(root, "VmHWM")
+
+
+def memory_kb(root: int, field: str) -> dict[int, tuple[str, int]]:
+    """(role, a field of ``/proc/PID/status`` in KB), by process id; Linux only."""
     status = {pid: fields for pid in process_ids() if (fields := read_status(pid))}
     tree = {root} & status.keys()
     while below := {pid for pid in status if int(status[pid]["PPid"]) in tree} - tree:
         tree |= below
     roles = {pid: "jvm" if status[pid]["Name"] == "java" else "python" for pid in tree}
     roles[root] = "command"
-    return {pid: (roles[pid], int(status[pid].get("VmHWM", "0 kB").split()[0])) for pid in tree}
+    return {pid: (roles[pid], int(status[pid].get(field, "0 kB").split()[0])) for pid in tree}
 
 
 def process_ids() -> list[int]:
@@ -101,10 +112,17 @@ def cpu_model() -> str:
 
 
 class Reader(threading.Thread):
-    """Notes when each list can be read, from the beginning of the topic; a context manager."""
+    """Notes when each list can be read, from the beginning of the topic; a context manager.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: where the lists are.
+        keep_every: keep one of so many lists for `delays_ms`.
+    """
+
+    def __init__(self, settings: Settings, keep_every: int = 1) -> None:
         super().__init__(name="reader", daemon=True)
+        self._keep_every = keep_every
+        self._count = 0
         self._settings = settings
         self._closing = threading.Event()
         self._read: list[tuple[int, bytes]] = []
@@ -128,7 +146,9 @@ class Reader(threading.Thread):
             # One by one: a batch would be held back until it is full, or its time is over.
             message = consumer.poll(0.1)
             if message is not None and not message.error():
-                self._read.append((now_ms(), message.value()))
+                self._count += 1
+                if self._count % self._keep_every == 0:
+                    self._read.append((now_ms(), message.value()))
         consumer.close()
 
     def wait_for_first(self) -> None:
@@ -138,7 +158,7 @@ class Reader(threading.Thread):
             FlinkError: none has within ``FIRST_WITHIN_S``.
         """
         deadline = time.monotonic() + FIRST_WITHIN_S
-        while not self._read:
+        while not self._count:
             if time.monotonic() > deadline:
                 raise FlinkError("no list has come", expected=f"one within {FIRST_WITHIN_S:g} s")
             time.sleep(SAMPLE_EVERY_S)
@@ -146,12 +166,12 @@ class Reader(threading.Thread):
     def wait_for_silence(self) -> None:
         """Return when no list has come for ``SILENCE_S``."""
         count = -1
-        while len(self._read) > count:
-            count = len(self._read)
+        while self._count > count:
+            count = self._count
             time.sleep(SILENCE_S)
 
-    def delays_ms(self, since_ms: float) -> list[int]:
-        """From event to list read, for lists of events at or after ``since_ms``.
+    def delays_ms(self, since_ms: float, before_ms: float = math.inf) -> list[int]:
+        """From event to list read, for lists of events due within the bounds.
 
         Raises:
             FlinkError: there are none.
@@ -161,7 +181,7 @@ class Reader(threading.Thread):
             (read_ms, lists.decode(value, canonical=False)["event_time"])
             for read_ms, value in self._read
         )
-        delays = [read_ms - due_ms for read_ms, due_ms in decoded if due_ms >= since_ms]
+        delays = [read_ms - due_ms for read_ms, due_ms in decoded if since_ms <= due_ms < before_ms]
         if not delays:
             raise FlinkError("no list of the load has come", fix="a lower rate, or a longer load")
         return delays

@@ -1,0 +1,61 @@
+"""The load of the benchmarks: a synthetic shop's events, without impressions.
+
+So each event asks for a list. The engine is co-occurrence over the shop's 2,000 items.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+from engines.registry import Registry
+from pipeline.config import Settings
+from pipeline.delivery import Progress, Standing
+from pipeline.sender import Sender, pace
+from pipeline.sources.base import UserEvent
+from pipeline.sources.synthetic import INTERVAL_MS, START_MS, Shop, SyntheticSource, zipf
+from pipeline.train import train_on
+
+USERS = 20_000
+SHOP = Shop(users=USERS, items_per_category=200)
+TRAINING_EVENTS = 100_000
+
+
+def train(settings: Settings) -> str:
+    """Fit and activate the engine; its name@version."""
+    past = SyntheticSource(shop=SHOP, count=TRAINING_EVENTS)
+    made = train_on(settings, "cooccurrence", past, "synthetic", "bench")
+    Registry(settings.engine.store).activate("bench")
+    return str(made["engine"])
+
+
+def shop_events(count: int, skew: float = 0.0, users: int = USERS) -> Iterator[UserEvent]:
+    """Events that ask for a list, their users drawn anew: the shop's own are as active as in life.
+
+    Args:
+        count: number of events.
+        skew: exponent of Zipf's law by which users act; 0: all alike.
+        users: how many there are.
+    """
+    chance = random.Random("bench")  # noqa: S311 - a seeded load, not a secret
+    activity = zipf(users, skew)
+    log = SHOP.events(2 * count + 1000, START_MS, INTERVAL_MS)
+    asking = (event for event in log if event.event_type != "impression")
+    for event in islice(asking, count):
+        [user] = chance.choices(range(users), cum_weights=activity)
+        yield replace(event, user_id=f"user-{user:05d}")
+
+
+def stamped(events: Iterable[UserEvent], begin_ms: int, every_ms: float) -> Iterator[UserEvent]:
+    """The events at even times, the first at ``begin_ms``."""
+    for at, event in enumerate(events):
+        yield replace(event, event_time=begin_ms + round(at * every_ms))
+
+
+def send(settings: Settings, events: Iterable[UserEvent], rate: float | None = None) -> None:
+    """Send them, at ``rate`` events a second; None: as fast as Kafka takes them."""
+    progress = Progress.of(settings.run_dir / "produce", {"log": "bench"})
+    sender = Sender(settings, Standing(), progress, lambda delivered: None)
+    sender.send_all(events, pace(rate, None))
