@@ -18,14 +18,16 @@ PACKAGES := pipeline udfs schemas engines deploy
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup jar demo test chaos check bench soak clean
+.PHONY: help setup jar job-jars demo test chaos check bench soak clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: $(VENV) jar ## Install everything: .venv, a JDK and Maven where missing, the jars
 
-jar: $(UDFS) $(CONNECTOR) $(BROKER) $(REGISTRY) ## Build the Java part, fetch connector, broker and registry
+jar: job-jars $(BROKER) $(REGISTRY) ## Build the Java part, fetch connector, broker and registry
+
+job-jars: $(UDFS) $(CONNECTOR)
 
 demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARGS=...
 	$(BIN)/headrace demo --json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
@@ -33,7 +35,7 @@ demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARG
 test: setup ## Run all tests; ARGS= for pytest
 	$(BIN)/python -m pytest $(ARGS)
 
-chaos: setup ## Play every fault on real processes, for about MINUTES minutes; ARGS= for pytest
+chaos: setup ## Play every fault on real processes, for about 20 minutes; ARGS= for pytest
 	$(BIN)/python -m pytest tests/chaos -m "" --chaos-report .headrace/chaos.json $(ARGS)
 
 check: $(VENV) ## Check format, types, import directions; run the quick tests and doctests

@@ -20,11 +20,12 @@ def jvm_gone() -> tuple[type[Exception], ...]:
 def jvm_errors(settings: Settings) -> Iterator[None]:
     """Errors of the JVM, and its death, become FlinkError."""
     from py4j.protocol import Py4JJavaError
+    from pyflink.util.exceptions import JavaException
 
     logs = f"see the logs in {settings.run_dir / 'flink'}"
     try:
         yield
-    except Py4JJavaError as error:
+    except (Py4JJavaError, JavaException) as error:  # PyFlink turns some into exceptions of its own
         raise FlinkError(
             "Flink refused the job",
             expected="a job that Flink can plan and run",

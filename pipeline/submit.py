@@ -6,10 +6,10 @@ cluster needs only a Python with what these import. From then on the job is the 
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import engines
 import schemas
 import udfs
+from deploy.local.cluster_config import python_jar
 from pipeline import checkpoints, flink, kafka, plan
 from pipeline.jvm import jvm_errors
 from pipeline.operate import wait_for_the_end
@@ -67,10 +68,11 @@ def submit(
     kafka.check_transactions(settings)
     check_cluster(settings, rest)
     restored_from = checkpoints.resolve(settings, state) if state else None
-    with jvm_errors(settings), console.status("submitting the job"):
-        job_id = send(settings, engine, rest, restored_from)
-    console.print(f"job {job_id} is submitted: {page(rest, job_id)}", soft_wrap=True)
-    wait_until_running(settings, rest, job_id, console, restored_from)
+    with going_on_from(restored_from, settings):
+        with jvm_errors(settings), console.status("submitting the job"):
+            job_id = send(settings, engine, rest, restored_from)
+        console.print(f"job {job_id} is submitted: {page(rest, job_id)}", soft_wrap=True)
+        wait_until_running(settings, rest, job_id, console)
     start_s = round(time.monotonic() - started, 1)
     console.print(f"it runs with {engine.label} after {start_s} s")
     return {
@@ -81,6 +83,22 @@ def submit(
         "job_epoch": settings.job.epoch,
         "restored_from": restored_from,
     }
+
+
+@contextmanager
+def going_on_from(state: str | None, settings: Settings) -> Iterator[None]:
+    """An error names the state that the job was to go on from, and an older one."""
+    try:
+        yield
+    except FlinkError as error:
+        if state is None:
+            raise
+        raise FlinkError(
+            "the job does not start from this state",
+            expected=f"a whole checkpoint or savepoint of this job at {state}",
+            received=error.received,
+            fix=f"{checkpoints.advice(settings, state)}; or {error.fix}",
+        ) from error
 
 
 def page(rest: FlinkRest, job_id: str) -> str:
@@ -137,12 +155,8 @@ def send(settings: Settings, engine: Active, rest: FlinkRest, restored_from: str
 def remote(rest: FlinkRest, packages: Path) -> dict[str, str]:
     """Flink's settings for a client of a cluster."""
     address = urlsplit(rest.url)
-    spec = importlib.util.find_spec("pyflink")
-    assert spec is not None
-    assert spec.origin is not None
     # With pipeline.jars set, Flink no longer sends its own Python jar by itself.
-    [python_jar] = (Path(spec.origin).parent / "opt").glob("flink-python-*.jar")
-    jars = [*flink.jars(), python_jar]
+    jars = [*flink.jars(), python_jar()]
     return {
         "execution.target": "remote",
         "rest.address": str(address.hostname),
@@ -161,9 +175,7 @@ def staged_packages(folder: Path) -> Path:
     return folder
 
 
-def wait_until_running(
-    settings: Settings, rest: FlinkRest, job_id: str, console: Console, restored_from: str | None
-) -> None:
+def wait_until_running(settings: Settings, rest: FlinkRest, job_id: str, console: Console) -> None:
     """Return once every task runs.
 
     A job that does not come to run is cancelled: it would try on, and be in the way of the next.
@@ -197,7 +209,5 @@ def wait_until_running(
         "the job does not run",
         expected="every task running",
         received=f"{state}: {failures[0] if failures else 'no failure is known'}",
-        fix=checkpoints.advice(settings, restored_from)
-        if restored_from
-        else f"see {rest.url}/#/job/{job_id}/exceptions and the logs of the TaskManagers",
+        fix=f"see {rest.url}/#/job/{job_id}/exceptions and the logs of the TaskManagers",
     )

@@ -116,6 +116,12 @@ def flink_home() -> Path:
     return Path(spec.origin).parent
 
 
+def python_jar() -> Path:
+    """Flink's jar for Python functions, which it keeps apart from its library."""
+    [jar] = (flink_home() / "opt").glob("flink-python-*.jar")
+    return jar
+
+
 def module_options(home: Path) -> str:
     """The ``--add-opens`` and ``--add-exports`` that Flink needs of Java 17, as it ships them."""
     shipped = (home / "conf" / "config.yaml").read_text(encoding="utf-8")
@@ -144,6 +150,8 @@ def configuration(
         "env.java.opts.all": f"{module_options} {JVM_OPTIONS}",
         "env.java.opts.jobmanager": JOBMANAGER_OPTIONS,
         "env.java.opts.taskmanager": TASKMANAGER_OPTIONS,
+        # Flink asks the cluster for it, not the job. Should the newest be spoilt, there are others.
+        "execution.checkpointing.num-retained": "3",
         "execution.checkpointing.dir": folder.checkpoints.as_uri(),
         "execution.checkpointing.savepoint-dir": folder.savepoints.as_uri(),
         "io.tmp.dirs": str(folder.tmp),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.cluster_config import ClusterFolder, ClusterOptions, flink_home
+from deploy.local.cluster_config import ClusterFolder, ClusterOptions, flink_home, python_jar
 from deploy.local.process import ProcessRecord
 
 # Variables of Flink's scripts that a caller may have set for a Flink of their own.
@@ -47,6 +47,9 @@ def launch(
         "FLINK_PID_DIR": str(folder.tmp / name),  # The scripts count processes there.
         # Fewer arenas of the C library: tens of MB less in a JVM of sixty threads.
         "MALLOC_ARENA_MAX": "2",
+        # Flink's way to add to the class path. Of a jar that comes with each job, 60 MB of classes
+        # would stay after the job: the fourth one would be the end of a TaskManager.
+        "HADOOP_CLASSPATH": str(python_jar()),
         **_marks(name, folder),
     }
     unset = [word for variable in NOT_INHERITED for word in ("-u", variable)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import pairwise
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -242,7 +243,12 @@ class Play:
         self.stage.cancel_jobs()
         lists = [decoded(value) for _, value, _ in read_lists(self.settings) if value is not None]
         self.evidence = Evidence(reference.outcomes, reference.states, outcomes.written, lists)
-        return judged(self.fault, fresh_s, self.evidence)
+        return judged(self.fault, max(fresh_s, self._silence_s()), self.evidence)
+
+    def _silence_s(self) -> float:
+        """The longest time without a list after the fault; a job that is stopped goes on first."""
+        came = sorted(at_s for at_s in self._arrivals.first_s.values() if at_s > self._hit_s)
+        return max(after - before for before, after in pairwise([self._hit_s, *came]))
 
     def _wait_for_lists(self, places: Iterable[Place]) -> None:
         """Until they are all there, or none came for long."""

@@ -54,6 +54,7 @@ def headrace(settings: Settings, *words: str) -> Told:
         text=True,
         timeout=PATIENCE_S + 120,
     )
+    assert done.stdout, done.stderr
     return Told(done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr)
 
 
@@ -82,7 +83,8 @@ class Stage:
 
     @property
     def rest(self) -> FlinkRest:
-        """Of the JobManager that answers."""
+        """Of the JobManager that answers, which may be about to take over."""
+        until(lambda: self.status().running, "JobManager")
         return FlinkRest(cluster.status(self.settings.cluster, self.settings.run_dir).url)
 
     def start_broker(self) -> None:
@@ -119,7 +121,8 @@ class Stage:
 
     def busy(self) -> str:
         """The TaskManager that has the job's tasks, which must be one."""
-        [name] = [one["name"] for one in self.status().taskmanagers if not one["free_slots"]]
+        members = [one for one in self.status().taskmanagers if one["slots"]]
+        [name] = [one["name"] for one in members if not one["free_slots"]]
         return str(name)
 
     def process(self, name: str) -> ClusterProcess:
@@ -165,7 +168,8 @@ class Stage:
     def checkpoints(self, job_id: str) -> dict[str, int]:
         """How many checkpoints are ``completed``, ``failed``, ``restored``; 0 if nobody answers."""
         try:
-            counts: dict[str, int] = self.rest.get(f"/jobs/{job_id}/checkpoints")["counts"]
+            url = self.status().url
+            counts: dict[str, int] = FlinkRest(url).get(f"/jobs/{job_id}/checkpoints")["counts"]
         except NO_ANSWER:
             return dict.fromkeys(("completed", "failed", "restored"), 0)
         return counts

@@ -39,7 +39,8 @@ class Row:
 
     Attributes:
         fault: what was done.
-        fresh_s: seconds from the fault to the first list of an event that was sent after it.
+        fresh_s: seconds from the fault to the first list of an event that was sent after it, or
+            the longest time without a list from then on, whichever is more.
         events, lists: records sent; lists that they ask for.
         lists_lost: lists that are nowhere.
         outcomes_wrong: offsets without exactly the outcome of the reference, and lists that were

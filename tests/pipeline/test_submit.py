@@ -13,7 +13,13 @@ from pipeline import submit as submitting
 from pipeline.config import Settings, load_settings
 from pipeline.rest import FlinkRest
 from pipeline.run import free_ports
-from pipeline.submit import check_cluster, remote, staged_packages, wait_until_running
+from pipeline.submit import (
+    check_cluster,
+    going_on_from,
+    remote,
+    staged_packages,
+    wait_until_running,
+)
 from schemas.errors import FlinkError
 from tests.pipeline.jobmanager import JobManager, job, jobmanager
 
@@ -109,7 +115,7 @@ def test_it_waits_until_every_task_runs(settings: Settings, flink: JobManager) -
         vertices("RUNNING", "INITIALIZING"),
         vertices("RUNNING", "RUNNING"),
     ]
-    wait_until_running(settings, flink, "a", QUIET, None)
+    wait_until_running(settings, flink, "a", QUIET)
     assert len(flink.answers["/jobs/a"]) == 1
 
 
@@ -117,7 +123,7 @@ def test_a_job_that_fails_is_told_with_its_cause(settings: Settings, flink: JobM
     flink.answers["/jobs/a/exceptions"] = failures(1)
     flink.answers["/jobs/a"] = vertices("CANCELED") | {"state": "FAILED"}
     with pytest.raises(FlinkError, match="the job does not run") as error:
-        wait_until_running(settings, flink, "a", QUIET, None)
+        wait_until_running(settings, flink, "a", QUIET)
     assert error.value.received == "FAILED: java.io.EOFException"
     assert f"{flink.url}/#/job/a/exceptions" in error.value.fix
     assert not [one for one in flink.asked if one[0] == "PATCH"]
@@ -131,10 +137,15 @@ def test_a_job_that_fails_again_and_again_is_cancelled_and_an_older_state_advise
     (older / "_metadata").touch()
     flink.answers["/jobs/a/exceptions"] = failures(settings.job.quarantine_after + 1)
     flink.answers["/jobs/a"] = vertices("INITIALIZING") | {"state": "RESTARTING"}
-    with pytest.raises(FlinkError, match="the job does not run") as error:
-        wait_until_running(settings, flink, "a", QUIET, (older.with_name("chk-2")).as_uri())
+    spoilt = older.with_name("chk-2").as_uri()
+    with (
+        pytest.raises(FlinkError, match="does not start from this state") as error,
+        going_on_from(spoilt, settings),
+    ):
+        wait_until_running(settings, flink, "a", QUIET)
+    assert spoilt in error.value.expected
     assert error.value.received == "RESTARTING: java.io.EOFException"
-    assert error.value.fix == f"--from-checkpoint {older.as_uri()}"
+    assert error.value.fix.startswith(f"--from-checkpoint {older.as_uri()}; or see ")
     assert ("PATCH", "/jobs/a?mode=cancel", None) in flink.asked
 
 
@@ -145,6 +156,6 @@ def test_a_job_that_needs_too_long_is_cancelled(
     flink.answers["/jobs/a/exceptions"] = failures(0)
     flink.answers["/jobs/a"] = vertices("INITIALIZING")
     with pytest.raises(FlinkError) as error:
-        wait_until_running(settings, flink, "a", QUIET, None)
+        wait_until_running(settings, flink, "a", QUIET)
     assert error.value.received == "STARTING: no failure is known"
     assert ("PATCH", "/jobs/a?mode=cancel", None) in flink.asked
