@@ -182,6 +182,8 @@ def test_scripts_and_configuration_are_where_the_image_puts_them() -> None:
         assert (flink_home() / Path(script).relative_to("/opt/headrace/flink")).is_file()
         folder = SERVICES[name]["environment"]["FLINK_CONF_DIR"]
         assert f"deploy.docker.flink_conf {folder} " in DOCKERFILE
+        jar = SERVICES[name]["environment"]["HADOOP_CLASSPATH"]
+        assert f"flink/opt/flink-python-*.jar {jar}\n" in DOCKERFILE
 
 
 @pytest.mark.parametrize("name", SERVICES)
