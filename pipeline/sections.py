@@ -140,9 +140,9 @@ class ClusterSettings(Section):
         description="Tasks per TaskManager and operator; Flink starts one Python process for each.",
     )
     taskmanager_memory_mb: int = Field(
-        default=1_024,
+        default=1_280,
         ge=900,
-        description="Memory of a TaskManager's JVM: a third of it heap, for state too.",
+        description="Memory of a TaskManager's JVM: a quarter of it heap, for state too.",
     )
     managed_memory_mb: int = Field(
         default=64, ge=32, description="Part of it that Python and RocksDB account for."

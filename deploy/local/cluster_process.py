@@ -47,8 +47,8 @@ def launch(
         "FLINK_PID_DIR": str(folder.tmp / name),  # The scripts count processes there.
         # Fewer arenas of the C library: tens of MB less in a JVM of sixty threads.
         "MALLOC_ARENA_MAX": "2",
-        # Flink's way to add to the class path. Of a jar that comes with each job, 60 MB of classes
-        # would stay after the job: the fourth one would be the end of a TaskManager.
+        # Flink's way to add to the class path. Classes of a jar that comes with each job stay after
+        # the job: a TaskManager ran out of metaspace at the fourth one.
         "HADOOP_CLASSPATH": str(python_jar()),
         **_marks(name, folder),
     }
