@@ -26,7 +26,7 @@ class Containers:
     rest_port: int = 19081
     rpc_port: int = 19123
     slots: int = 1
-    taskmanager_memory_mb: int = 1_024
+    taskmanager_memory_mb: int = 1_280
     managed_memory_mb: int = 64
     high_availability: bool = False
     standby_rest_port: int = 19082

@@ -6,15 +6,16 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bench.figures import circumstances, histogram, medians, percentiles
-from pipeline.bench.load import USERS, send, shop_events, stamped, train
-from pipeline.bench.measure import Reader, now_ms
+from pipeline.bench.load import USERS, play, shop_events, train
+from pipeline.bench.measure import Reader
 from pipeline.config import Settings
 from pipeline.scratch import running_broker, running_job, scratch_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-WARM_UP_S = 15.0
+WARM_UP_S = 60.0
+"""Java compiles on a slow machine as long as that."""
 
 
 def freshness(
@@ -24,7 +25,7 @@ def freshness(
 
     Open loop: event n is due n / rate seconds after the first, however late the ones before it
     were, and bears that time, so waiting counts wherever it happens. Lists are decoded after the
-    run. Before the first play the job works for 15 s at the same rate, whose lists do not count.
+    run. Before the first play the job works for 60 s at the same rate, whose lists do not count.
     Under ``emit = "latest"`` an event outdated within its bundle has no list.
 
     Args:
@@ -49,13 +50,11 @@ def freshness(
         events = iter(rest)
         bounds_ms: list[tuple[int, float]] = []
         with running_job(settings, console), Reader(settings) as reader:
-            send(settings, stamped([first], now_ms(), 0))
+            play(settings, [first], rate)
             reader.wait_for_first()
             for number, length_s in enumerate(lengths_s):
                 console.print(f"play {number} of {repeats}" if number else "warming up")
-                start_ms = now_ms()
-                play = list(islice(events, round(rate * length_s)))
-                send(settings, stamped(play, start_ms, 1000 / rate), rate)
+                start_ms = play(settings, list(islice(events, round(rate * length_s))), rate)
                 reader.wait_for_silence()
                 bounds_ms.append((start_ms, start_ms + length_s * 1000))
     plays = [reader.delays_ms(*bounds) for bounds in bounds_ms[1:]]

@@ -6,11 +6,12 @@ So each event asks for a list. The engine is co-occurrence over the shop's 2,000
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from engines.registry import Registry
+from pipeline.bench.measure import now_ms
 from pipeline.config import Settings
 from pipeline.delivery import Progress, Standing
 from pipeline.sender import Sender, pace
@@ -54,8 +55,23 @@ def stamped(events: Iterable[UserEvent], begin_ms: int, every_ms: float) -> Iter
         yield replace(event, event_time=begin_ms + round(at * every_ms))
 
 
-def send(settings: Settings, events: Iterable[UserEvent], rate: float | None = None) -> None:
-    """Send them, at ``rate`` events a second; None: as fast as Kafka takes them."""
+def send(settings: Settings, events: Iterable[UserEvent]) -> None:
+    """Send them as fast as Kafka takes them."""
+    new_sender(settings).send_all(events, pace(None, None))
+
+
+def play(settings: Settings, events: Sequence[UserEvent], rate: float) -> int:
+    """Send them at ``rate`` events a second, each stamped with the time when it is due.
+
+    Returns:
+        when the first was due, ms since 1970.
+    """
+    sender = new_sender(settings)  # takes its time; the clock starts after it
+    begin_ms = now_ms()
+    sender.send_all(stamped(events, begin_ms, 1000 / rate), pace(rate, None))
+    return begin_ms
+
+
+def new_sender(settings: Settings) -> Sender:
     progress = Progress.of(settings.run_dir / "produce", {"log": "bench"})
-    sender = Sender(settings, Standing(), progress, lambda delivered: None)
-    sender.send_all(events, pace(rate, None))
+    return Sender(settings, Standing(), progress, lambda delivered: None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import kafka
 from pipeline.bench.figures import circumstances, percentiles
-from pipeline.bench.load import USERS, send, shop_events, stamped, train
+from pipeline.bench.load import USERS, play, shop_events, train
 from pipeline.bench.measure import Reader, now_ms, resident_mb
 from pipeline.config import Settings
 from pipeline.scratch import check_job, running_broker, running_job, scratch_settings
@@ -52,11 +52,11 @@ def soak(settings: Settings, rate: float, minutes: float, console: Console) -> d
             running_job(settings, console) as job,
             Reader(settings, keep_every=KEEP_EVERY) as reader,
         ):
-            send(settings, stamped([first], now_ms(), 0))
+            play(settings, [first], rate)
             reader.wait_for_first()
             start_ms = now_ms()
-            load = (settings, stamped(events, start_ms, 1000 / rate), rate)
-            sending = threading.Thread(target=send, args=load, name="load", daemon=True)
+            load = (settings, events, rate)
+            sending = threading.Thread(target=play, args=load, name="load", daemon=True)
             sending.start()
             samples = sampled(settings, job, sending, console)
             reader.wait_for_silence()
