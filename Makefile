@@ -36,7 +36,7 @@ test: setup ## Run all tests; ARGS= for pytest
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: setup ## Play every fault on real processes, for about 20 minutes; ARGS= for pytest
-	$(BIN)/python -m pytest tests/chaos -m "" --chaos-report .headrace/chaos.json $(ARGS)
+	$(BIN)/python -m pytest tests/chaos tests/deploy/test_cluster.py -m real --chaos-report .headrace/chaos.json $(ARGS)
 
 check: $(VENV) ## Check format, types, import directions; run the quick tests and doctests
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pipeline import local
@@ -48,13 +49,14 @@ def status(settings: Settings, rest: FlinkRest) -> dict[str, Any]:
 
     Returns:
         ``broker`` as `pipeline.local.status`; ``job``: None if no JobManager answers or it knows
-        none of this name, else what `job_facts` says.
+        none of this name, else what `job_facts` says; of one that is still made up only ``job_id``,
+        ``state`` and ``url``.
     """
-    try:
-        job = find(settings, rest)
-        facts = job_facts(settings, rest, job) if job else None
-    except NO_ANSWER:
-        facts = None
+    facts: dict[str, Any] | None = None
+    with suppress(*NO_ANSWER):
+        if job := find(settings, rest):
+            facts = {"job_id": job["jid"], "state": job["state"], "url": rest.url}
+            facts = job_facts(settings, rest, job)
     return {"broker": local.status(settings), "job": facts}
 
 

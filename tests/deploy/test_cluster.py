@@ -233,6 +233,7 @@ class TestACluster:
 
 
 @pytest.mark.real
+@pytest.mark.chaos
 def test_a_job_outlives_its_jobmanager(
     tmp_path: Path, free_ports: Callable[[int], list[int]]
 ) -> None:

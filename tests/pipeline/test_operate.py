@@ -89,6 +89,12 @@ def test_status_tells_of_the_job_even_without_kafka(settings: Settings, flink: J
     assert facts["checkpoint"]["age_s"] > 1e9
 
 
+def test_status_of_a_job_that_is_still_made_up(settings: Settings, flink: JobManager) -> None:
+    flink.answers = {"/jobs/overview": {"jobs": [job("a", "INITIALIZING")]}}  # no more is known
+    told = operate.status(settings, flink)["job"]
+    assert told == {"job_id": "a", "state": "INITIALIZING", "url": flink.url}
+
+
 def test_status_without_a_jobmanager_or_a_job(settings: Settings, flink: JobManager) -> None:
     flink.answers["/jobs/overview"] = {"jobs": [job("a", "RUNNING", name="another")]}
     assert operate.status(settings, flink)["job"] is None
