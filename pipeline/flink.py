@@ -21,7 +21,7 @@ NEEDED_JARS = ("headrace-udfs.jar", "flink-sql-connector-kafka-5.0.0-2.2.jar")
 
 # On two cores the serial collector takes 100 to 250 MB less than the parallel one, about as
 # fast. Classes fill 170 MB; without that threshold they would mean five full collections at start.
-JVM_ARGS = "-Xms256m -Xmx1g -XX:+UseSerialGC -XX:MetaspaceSize=192m -XX:-UsePerfData -Xshare:auto"
+JVM_ARGS = "-Xms256m -XX:+UseSerialGC -XX:MetaspaceSize=192m -XX:-UsePerfData -Xshare:auto"
 
 RESTARTS_IN_A_ROW = "20"
 """After so many failures, about 12 minutes, without a healthy hour in between the job gives up."""
@@ -122,7 +122,7 @@ def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvi
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ |= {
         "JAVA_HOME": str(java_home()),
-        "JVM_ARGS": JVM_ARGS,
+        "JVM_ARGS": f"-Xmx{settings.job.heap_mb}m {JVM_ARGS}",
         "FLINK_LOG_DIR": str(log_dir.resolve()),
         "_python_worker_execution_mode": "process",
     }

@@ -241,6 +241,11 @@ class JobSettings(Section):
         default="hashmap",
         description="Where profiles are kept: in the Java heap, or in RocksDB on disk.",
     )
+    heap_mb: int = Field(
+        default=1_024,
+        ge=256,
+        description="Java heap of `headrace run`, which holds the profiles unless RocksDB does.",
+    )
     state_dir: str = Field(
         default="",
         pattern=r"^([a-z][a-z0-9+.-]*:/.*)?$",
