@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from schemas.errors import FlinkError
 from schemas.reasons import Outcome, Reason
 from tests.engines.examples import events, fit
 from tests.integration import scenario
-from tests.integration.conftest import START_MS, Outcomes, read_lists, send
+from tests.integration.conftest import PATIENCE_S, START_MS, Outcomes, read_lists, send
 from tests.integration.reference import Place, Record, Reference, State, conservation_errors
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -87,11 +88,20 @@ def survived(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory
             status = job_status(settings)
             assert status is not None
             rest = FlinkRest(status["url"])
-            job = rest.state(status["job_id"]), rest.failures(status["job_id"])
+            state = running(rest, status["job_id"])
+            job = state, rest.failures(status["job_id"])
     killer = next(one.place for one in sent if one.value == log[middle + 20].value)
     values = [value for _, value, _ in read_lists(settings) if value is not None]
     lists = [codec.decode("recommendation_list", one, canonical=False) for one in values]
     return Survived(settings, reference(settings, sent, killer), killer, outcomes, lists, *job)
+
+
+def running(rest: FlinkRest, job_id: str) -> str:
+    """The job's state once it is no longer starting; the last outcome may come before that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (state := rest.state(job_id)) == "STARTING" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return state
 
 
 def job_settings(broker_settings: Settings, folder: Path) -> Settings:
