@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.bench_cli import bench
 from pipeline.cluster_cli import cluster
 from pipeline.command import Call, Result, register
 from pipeline.schemas_cli import schemas
@@ -24,9 +25,7 @@ app = typer.Typer(
 )
 main = app
 command = partial(register, app)
-bench = typer.Typer(help="Measure the whole path on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
-measurement = partial(register, bench)
 app.add_typer(cluster, name="cluster")
 app.add_typer(schemas, name="schemas")
 
@@ -50,7 +49,6 @@ JobManager = Annotated[
         help="REST address of Flink. [default: the job of `headrace run`, else the local cluster]",
     ),
 ]
-Repeats = Annotated[int, typer.Option(min=1, help="Measure so often and give medians.")]
 Seconds = Annotated[float | None, typer.Option(min=0.0, help="Stop after so many seconds.")]
 
 
@@ -398,64 +396,6 @@ def demo(
     from pipeline.demo.run import demo
 
     return demo(call.settings, seconds, rate, call.console)
-
-
-@measurement
-def throughput(
-    call: Call,
-    events: Annotated[int, typer.Option(min=1000, help="Events in Kafka.")] = 2_000_000,
-    skew: Annotated[
-        float, typer.Option(min=0.0, help="Exponent of Zipf's law by which users act; 0: alike.")
-    ] = 0.0,
-    users: Annotated[int, typer.Option(min=1, help="How many users.")] = 20_000,
-    repeats: Repeats = 3,
-) -> Result:
-    """Measure how many lists a second the job makes of events that lie ready.
-
-    Example: headrace bench throughput --events 300000 --json
-    """
-    from pipeline.bench.throughput import throughput
-
-    call.shown |= {"runs", "job"}
-    return throughput(call.settings, events, call.console, skew=skew, users=users, repeats=repeats)
-
-
-@measurement
-def freshness(
-    call: Call,
-    rate: Annotated[float, typer.Option(min=1.0, help="Events per second.")] = 1000.0,
-    seconds: Annotated[float, typer.Option(min=5.0, help="Length of a play.")] = 30.0,
-    repeats: Repeats = 3,
-) -> Result:
-    """Measure the time from an event's due time to its list on the topic.
-
-    Example: headrace bench freshness --rate 1000 --json
-    """
-    from pipeline.bench.freshness import freshness
-    from pipeline.bench.report import print_histogram
-
-    call.shown |= {"runs", "job", "histogram"}
-    found = freshness(call.settings, rate, seconds, call.console, repeats=repeats)
-    print_histogram(found["histogram"], call.console)
-    return found
-
-
-@measurement
-def soak(
-    call: Call,
-    rate: Annotated[float, typer.Option(min=1.0, help="Events per second.")],
-    minutes: Annotated[float, typer.Option(min=0.1, help="Length of the play.")] = 30.0,
-) -> Result:
-    """Work at a steady rate for a long time; exit status 1 if lag or memory grow.
-
-    Example: headrace bench soak --rate 7000 --minutes 30
-    """
-    from pipeline.bench.soak import soak
-
-    call.shown.add("job")
-    found = soak(call.settings, rate, minutes, call.console)
-    call.exit_code = int(found["growing"])
-    return found
 
 
 def _ms(time: str | None) -> int | None:

@@ -190,22 +190,12 @@ def _format(java: list[str], folder: _Folder) -> None:
 
 
 def _launch(java: list[str], folder: _Folder) -> ProcessRecord:
-    """Starts Java in a session of its own, so that Ctrl-C here does not reach it."""
     logging = [
         f"-Dheadrace.logs={folder.logs}",
         f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}",
     ]
-    with folder.console.open("w", encoding="utf-8") as console:
-        child = subprocess.Popen(
-            [*java, *logging, "kafka.Kafka", str(folder.properties)],
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            cwd=folder.root,
-            start_new_session=True,
-        )
-    child.returncode = 0  # It outlives us on purpose: no warning about a child left behind.
-    return ProcessRecord.of(child.pid)
+    command = [*java, *logging, "kafka.Kafka", str(folder.properties)]
+    return ProcessRecord.launch(command, folder.console, folder.root)
 
 
 def _wait_until_it_answers(

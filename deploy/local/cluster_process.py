@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,8 +36,7 @@ def launch(
 ) -> ClusterProcess:
     """Starts ``jobmanager-1``, ``taskmanager-3`` or ``zookeeper``, and writes its pid file.
 
-    The scripts end in ``exec java``: the process id is Java's. It gets a session of its own, so
-    that Ctrl-C here does not reach it.
+    The scripts end in ``exec java``: the process id is Java's.
     """
     resource_id = f"{name}-{uuid.uuid4().hex[:8]}"
     variables = {
@@ -54,17 +52,10 @@ def launch(
     }
     unset = [word for variable in NOT_INHERITED for word in ("-u", variable)]
     assignments = [f"{variable}={value}" for variable, value in variables.items()]
-    with folder.out(name).open("w", encoding="utf-8") as out:
-        child = subprocess.Popen(
-            ["/usr/bin/env", *unset, *assignments, *_command(name, resource_id, options, folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=folder.root,
-            start_new_session=True,
-        )
-    child.returncode = 0  # It outlives us on purpose: no warning about a child left behind.
-    process = ClusterProcess(child.pid, ProcessRecord.of(child.pid).born, resource_id)
+    command = ["/usr/bin/env", *unset, *assignments]
+    command += _command(name, resource_id, options, folder)
+    java = ProcessRecord.launch(command, folder.out(name), folder.root)
+    process = ClusterProcess(java.pid, java.born, resource_id)
     process.write(folder.pid(name))
     return process
 

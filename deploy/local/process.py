@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +42,27 @@ class ProcessRecord:
         except (ValueError, TypeError):
             file.unlink()
             return None
+
+    @classmethod
+    def launch(cls, command: Sequence[str], output: Path, folder: Path) -> ProcessRecord:
+        """Starts a process that outlives us, in a session of its own: Ctrl-C does not reach it.
+
+        Args:
+            command: program and arguments.
+            output: file for what it says.
+            folder: in which it works.
+        """
+        with output.open("w", encoding="utf-8") as out:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                start_new_session=True,
+            )
+        child.returncode = 0  # On purpose: no warning about a child left behind.
+        return ProcessRecord.of(child.pid)
 
     def write(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self)), encoding="utf-8")

@@ -9,7 +9,6 @@ It keeps everything in memory: what was registered is gone with it, and ids begi
 
 from __future__ import annotations
 
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -67,7 +66,7 @@ def start(run_dir: Path, port: int, *, patience_s: float = 60.0) -> LocalRegistr
     if reason := why_taken(HOST, port):
         raise _refused(f"Port {port} of {HOST} cannot be used", "a free port", reason)
     registry.folder.mkdir(parents=True, exist_ok=True)
-    process = _launch(command, registry)
+    process = ProcessRecord.launch(command, registry._console, registry.folder)
     try:
         process.write(registry._pid_file)
         _wait_until_it_answers(registry, process, time.monotonic() + patience_s)
@@ -96,21 +95,6 @@ def _command(port: int) -> list[str]:
         )
     listen = [f"-Dquarkus.http.host={HOST}", f"-Dquarkus.http.port={port}"]
     return [find_java(), *JAVA_OPTIONS, *listen, "-jar", str(runners[0])]
-
-
-def _launch(command: list[str], registry: LocalRegistry) -> ProcessRecord:
-    """Starts Java in a session of its own, so that Ctrl-C here does not reach it."""
-    with registry._console.open("w", encoding="utf-8") as console:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            cwd=registry.folder,
-            start_new_session=True,
-        )
-    child.returncode = 0  # It outlives us on purpose: no warning about a child left behind.
-    return ProcessRecord.of(child.pid)
 
 
 def _wait_until_it_answers(

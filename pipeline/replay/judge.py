@@ -175,7 +175,7 @@ class _Body:
             return struct.unpack("<d", self._take(8))[0]
         if kind == "null":
             return None
-        raise NotImplementedError(f"the schemas of events and orders have no {kind}")
+        raise TypeError(f"events and orders hold no {kind}")  # no data leads here
 
     def _take(self, count: int) -> bytes:
         if not 0 <= count <= len(self.left):
