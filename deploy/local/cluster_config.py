@@ -191,7 +191,7 @@ def _memory(options: ClusterOptions) -> dict[str, str]:
     return {
         "jobmanager.memory.heap.size": "192m",
         "taskmanager.memory.process.size": f"{options.taskmanager_memory_mb}m",
-        # Some of a job's classes stay after it, or after a restart: room for a dozen of them.
+        # Some of a job's classes stay after it, or after a restart; 256 MB were soon full.
         # Memory is taken only as it fills.
         "taskmanager.memory.jvm-metaspace.size": "512m",
         "taskmanager.memory.managed.size": f"{options.managed_memory_mb}m",

@@ -35,7 +35,7 @@ AVAILABLE = configuration(ClusterSettings(high_availability=True), FOLDER, "")
         ("heartbeat.rpc-failure-threshold", "2", "the same"),
         ("cluster.registration.error-delay", "500 ms", "Flink's 10 s is too long to be without"),
         ("taskmanager.memory.process.size", "1280m", "1.2 GB in all: metaspace is not full"),
-        ("taskmanager.memory.jvm-metaspace.size", "512m", "classes of a dozen restarts"),
+        ("taskmanager.memory.jvm-metaspace.size", "512m", "classes stay after each restart"),
         ("taskmanager.memory.managed.size", "64m", "state is on the heap unless told otherwise"),
         ("execution.checkpointing.dir", "file:///run%20dir/checkpoints", "within the run folder"),
         ("execution.checkpointing.savepoint-dir", "file:///run%20dir/savepoints", "the same"),
