@@ -18,7 +18,7 @@ from pipeline.sender import new_producer
 from pipeline.sources.base import EVENT_TYPES
 from pipeline.sources.synthetic import Shop
 from tests.integration import scenario
-from tests.integration.reference import Place, Record, Reference
+from tests.integration.reference import Place, Record, Reference, decoded, source_of
 
 START_MS = 1_780_000_000_000  # a constant in the past, so that every run sends the same events
 PATIENCE_S = 120.0
@@ -102,10 +102,12 @@ def played(job_settings: Settings, shop: Shop, engine: Registry) -> Played:
         ):
             phases.append(send(settings, topic, records))
             outcomes.wait_for(sum(map(len, phases)))
+        reference = Reference(settings)
+        for phase in phases:
+            reference.take(phase)
+        orders = {place for place in reference.states if place.stage == "control"}
+        wait_for_lists(settings, orders)
     job = json.loads((settings.run_dir / "job.log").read_text().splitlines()[-1])
-    reference = Reference(settings)
-    for phase in phases:
-        reference.take(phase)
     return Played(
         settings,
         phases,
@@ -177,6 +179,18 @@ class Outcomes:
         place = Place(stage, int(partition), int(offset))
         self._places.add(place)
         self.written.append((place, outcome))
+
+
+def wait_for_lists(settings: Settings, orders: set[Place]) -> None:
+    """Return once each of these orders has its list, which is written after its outcome."""
+    missing = set(orders)
+    consumer = kafka.reader(settings, [settings.kafka.recommendations_topic])
+    while missing:
+        message = consumer.poll(PATIENCE_S)
+        assert message is not None, f"{len(missing)} of {len(orders)} orders have no list"
+        if message.error() is None and message.value() is not None:
+            missing.discard(source_of(decoded(message.value())))
+    consumer.close()
 
 
 def read_lists(settings: Settings) -> Iterator[tuple[bytes, bytes | None, dict[str, bytes]]]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pipeline.config import Settings
 from pipeline.replay.fold import Fold, profile_hash
 from pipeline.replay.judge import judge
+from schemas import codec
 from schemas.reasons import Outcome, Reason
 
 PACKED_EVERY = 50
@@ -96,6 +97,17 @@ def state_of(fold: Fold) -> State:
         profile.events_digest.to_bytes(16, "little"),
         profile_hash(profile.pack()),
     )
+
+
+def decoded(value: bytes) -> dict[str, object]:
+    """A list as the job wrote it."""
+    return codec.decode("recommendation_list", value, canonical=False)
+
+
+def source_of(record: dict[str, object]) -> Place:
+    """The record that a decoded list came of."""
+    stage = "control" if record["cause"] == "rerank" else "events"
+    return Place(stage, record["source_partition"], record["source_offset"])  # type: ignore[arg-type]
 
 
 def conservation_errors(

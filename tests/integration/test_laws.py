@@ -21,20 +21,17 @@ from schemas.reasons import Outcome, Reason
 from tests.integration import scenario
 from tests.integration.conftest import Played
 from tests.integration.reference import (
-    Place,
     Record,
     Reference,
     State,
     conservation_errors,
+    decoded,
     digest_errors,
+    source_of,
     state_of,
 )
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
-
-
-def decoded(value: bytes) -> dict[str, object]:
-    return codec.decode("recommendation_list", value, canonical=False)
 
 
 def last_lists(played: Played) -> dict[str, bytes]:
@@ -88,11 +85,6 @@ def test_dead_letters_keep_key_and_value_and_say_why(played):
         assert headers["dlq.topic"] == played.settings.kafka.events_topic
         assert int(headers["dlq.timestamp"]) == records[place].timestamp_ms
         assert (key, value) == (records[place].key, records[place].value)
-
-
-def source_of(record: dict[str, object]) -> Place:
-    stage = "control" if record["cause"] == "rerank" else "events"
-    return Place(stage, record["source_partition"], record["source_offset"])  # type: ignore[arg-type]
 
 
 def test_every_list_was_made_from_the_profile_that_its_event_left(played):
