@@ -41,7 +41,7 @@ from schemas.profile import EXCLUDED_SLOTS
 KIND = "cooccurrence"
 WINDOW = 10
 NEIGHBOURS = 50
-BATCH = 32
+BATCH = 64
 K = 10
 MAX_PENDING = 1 << 22  # pairs held before they are summed: some 200 MB
 

@@ -3,8 +3,8 @@
     item, event_type [B, H] ─ last L ─▶ neighbours, weights [B, L, N] ─▶ added to the prior [B, W]
     excluded [B, X] ───────────────────────────────────────────────────▶ -inf ─▶ the k best
 
-W is I + 1, or k where there are fewer items than k. The sums run over the whole catalogue: at
-12,000 items that is faster than to sort out the few candidates, and exact.
+W is I + 1, or k where there are fewer items than k, and pads (see ``top_k``). The sums run over the
+whole catalogue: at 12,000 items that is faster than to sort out the few candidates, and exact.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.manifest import outputs_of
+from engines.models.top_k import padded, top_k
 from schemas.profile import HISTORY_SLOTS
 
 CHANNELS = ("popularity", "cooccurrence")
@@ -48,8 +49,11 @@ def export(
     """
     from onnx import TensorProto, checker, helper, numpy_helper
 
-    prior = _prior(weights, popularity, width=max(len(popularity), k))
+    width = max(len(popularity), k)
+    prior = _prior(weights, popularity, padded(width, k))
+    choice, choice_constants = top_k("score", batch, width, k)
     constants = {
+        **choice_constants,
         "neighbours": neighbours,
         "weights": weights,
         "event_weights": EVENT_WEIGHTS,
@@ -62,13 +66,12 @@ def export(
         "axis_1": np.array([1]),
         "axis_2": np.array([2]),
         "no_score": np.full((batch, excluded_slots), -np.inf, np.float32),
-        "k": np.array([k]),
     }
     widths = input_widths(excluded_slots)
     kinds = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        _nodes(),
+        [*_scores(), *choice, *_channels()],
         "cooccurrence",
         [value(name, TensorProto.INT64, [batch, width]) for name, width in widths.items()],
         [value(t.name, kinds[t.dtype], t.shape) for t in outputs_of(batch, k)],
@@ -80,8 +83,7 @@ def export(
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _nodes() -> list[Any]:
-    from onnx import TensorProto
+def _scores() -> list[Any]:
     from onnx.helper import make_node as node
 
     return [
@@ -104,7 +106,15 @@ def _nodes() -> list[Any]:
             reduction="add",
         ),
         node("ScatterElements", ["sum", "excluded", "no_score"], ["score"], axis=1),
-        node("TopK", ["score", "k"], ["scores", "items"], axis=1),  # ties: the lower index first
+    ]
+
+
+def _channels() -> list[Any]:
+    """Co-occurrence spoke for an item whose score is above its prior."""
+    from onnx import TensorProto
+    from onnx.helper import make_node as node
+
+    return [
         node("GatherElements", ["prior", "items"], ["base"], axis=1),
         node("Greater", ["scores", "base"], ["raised"]),
         node("Cast", ["raised"], ["channels"], to=TensorProto.INT64),
