@@ -23,7 +23,7 @@ from engines import metrics
 from engines.backends.onnx import OnnxBackend
 from engines.bundle import Bundle
 from engines.catalogue import item_hash
-from engines.features import features
+from engines.features import Histories, features
 from engines.models import cooccurrence
 from engines.registry import Registry
 from schemas.errors import EngineError
@@ -34,11 +34,11 @@ MODELS = ("cooccurrence", "popularity")
 PURCHASE = 5  # Avro enum order
 CHUNK = 1024  # users in memory at once
 
-Histories = Sequence[Sequence[tuple[int, int, int]]]
+EventLists = Sequence[Sequence[tuple[int, int, int]]]
 
 
 def profiles_from_histories(
-    histories: Histories,
+    histories: EventLists,
     excluded: Sequence[Sequence[int]] | None = None,
     excluded_slots: int = EXCLUDED_SLOTS,
 ) -> NDArray[np.void]:
@@ -150,7 +150,8 @@ def _rank(
             profiles = profiles_from_histories(
                 histories, [sorted(set(items)) for items in seen], slots
             )
-            lists.append(backend.run(features(profiles, bundle.catalogue)).items)
+            seen_by_it = Histories.of(profiles, bundle.manifest.history_slots)
+            lists.append(backend.run(features(seen_by_it, bundle.catalogue)).items)
             if progress:
                 progress(start + len(seen), len(hashes))
     return np.concatenate(lists), targets

@@ -72,6 +72,11 @@ class Manifest(_Strict):
     metrics: dict[str, Finite]
     files: dict[FileName, FileEntry]
 
+    @property
+    def history_slots(self) -> int:
+        """How many of a user's newest events the model looks at."""
+        return max((t.shape[1] for t in self.inputs if t.name != "excluded"), default=1)
+
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, so equal manifests are equal bytes."""
         return (json.dumps(self.model_dump(), indent=2, sort_keys=True) + "\n").encode()

@@ -50,7 +50,7 @@ HISTORY_DTYPE = np.dtype(
     ]
 )
 
-PROFILE_DTYPE = np.dtype(
+HEADER_DTYPE = np.dtype(
     [
         ("layout", "<u2"),
         ("history_len", "<u2"),
@@ -69,6 +69,13 @@ PROFILE_DTYPE = np.dtype(
         ("forgotten", "<u4"),
         ("controls", "<u4"),
         ("reserved", "<u8"),
+    ]
+)
+"""What comes before the history."""
+
+PROFILE_DTYPE = np.dtype(
+    [
+        *HEADER_DTYPE.descr,
         ("history", HISTORY_DTYPE, HISTORY_SLOTS),
         ("excluded", "<u8", EXCLUDED_SLOTS),
         ("recent", "<u8", RECENT_SLOTS),

@@ -15,12 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from engines.backends.base import RankedBatch
-from schemas.profile import PROFILE_BYTES
-from udfs.request import REQUEST_BYTES
+from udfs.request import Requests
 
 SEVENS = np.arange(0, 70, 7, dtype=np.uint64)
 """How far to shift for each of the ten bytes that a long may take."""
@@ -141,11 +139,6 @@ def text(value: str) -> bytes:
     return texts([value]).strings()[0]
 
 
-def profile_hash(packed: bytes | memoryview) -> bytes:
-    """XXH3-128 of the packed profile, 16 bytes, little-endian."""
-    return xxhash.xxh3_128_digest(packed)[::-1]
-
-
 class ListEncoder:
     """Encodes the lists of one engine.
 
@@ -165,7 +158,7 @@ class ListEncoder:
     def encode(
         self,
         users: Sequence[str],
-        requests: NDArray[np.void],
+        requests: Requests,
         ranked: RankedBatch,
         generated_at: int | None = None,
     ) -> list[bytes]:
@@ -173,23 +166,24 @@ class ListEncoder:
 
         Args:
             users: ``[n]`` user ids.
-            requests: REQUEST_DTYPE ``[n]``, what was asked for and the profiles it is made of.
+            requests: ``[n]``, what was asked for and the profiles it is made of.
             ranked: the engine's answer to the ``n`` profiles.
             generated_at: ms since 1970; now if None.
         """
-        profiles = requests["profile"]
+        heads = requests.heads
+        profiles = heads["profile"]
         numbers = np.empty((len(requests), 7), np.int64)
         numbers[:, 0] = profiles["user_epoch"]
         numbers[:, 1] = profiles["version"]
-        numbers[:, 2] = requests["cause"]
-        numbers[:, 3] = requests["source_partition"]
-        numbers[:, 4] = requests["source_offset"]
-        numbers[:, 5] = requests["event_time"]
+        numbers[:, 2] = heads["cause"]
+        numbers[:, 3] = heads["source_partition"]
+        numbers[:, 4] = heads["source_offset"]
+        numbers[:, 5] = heads["event_time"]
         numbers[:, 6] = time.time_ns() // 1_000_000 if generated_at is None else generated_at
         return Cells.beside(
             texts(users),
             longs(numbers).joined(),
-            fixed(digests(requests)),
+            fixed(digests(heads)),
             self._listed(ranked),
         ).strings(self._prefix)
 
@@ -205,14 +199,9 @@ class ListEncoder:
         return Cells.beside(longs(count), items.where(there).joined(), end)
 
 
-def digests(requests: NDArray[np.void]) -> NDArray[np.uint8]:
-    """``events_digest`` and ``profile_hash`` of the profiles, uint8 ``[n, 32]``."""
-    found = np.empty((len(requests), 32), np.uint8)
-    found[:, :16] = requests["profile"]["events_digest"].astype("<u8").view(np.uint8)
-    packed = np.ascontiguousarray(requests).view(np.uint8).data
-    hashes = b"".join(
-        profile_hash(packed[end - PROFILE_BYTES : end])
-        for end in range(REQUEST_BYTES, len(packed) + 1, REQUEST_BYTES)
-    )
-    found[:, 16:] = np.frombuffer(hashes, np.uint8).reshape(-1, 16)
+def digests(heads: NDArray[np.void]) -> NDArray[np.uint8]:
+    """``events_digest`` and ``profile_hash`` of HEAD_DTYPE ``[n]``, uint8 ``[n, 32]``."""
+    found = np.empty((len(heads), 32), np.uint8)
+    found[:, :16] = heads["profile"]["events_digest"].astype("<u8").view(np.uint8)
+    found[:, 16:] = heads["profile_hash"]
     return found

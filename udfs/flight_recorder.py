@@ -33,7 +33,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from udfs.request import EVENT, HEAD_DTYPE, REQUEST_BYTES
+from udfs.request import EVENT, SOURCE_DTYPE, Requests
 
 WHERE = "rank"
 COUNT_BYTES = 8
@@ -80,18 +80,18 @@ class FlightRecorder:
                 )
             }
 
-    def suspects_of(self, requests: NDArray[np.void]) -> list[int]:
+    def suspects_of(self, requests: Requests) -> list[int]:
         """Which rows of a batch must be ranked alone.
 
         Records of a partition come in their order, so suspects that lie behind are forgotten: they
         were another worker's, or are dead letters by now.
 
         Args:
-            requests: REQUEST_DTYPE ``[n]``.
+            requests: ``[n]``.
         """
         if not self._suspects:
             return []
-        places = places_of(requests)
+        places = places_of(requests.heads)
         found = [row for row, place in enumerate(places) if place in self._suspects]
         newest = {(place.stage, place.partition): place.offset for place in places}
         self._suspects = {
@@ -102,20 +102,20 @@ class FlightRecorder:
         return found
 
     @contextmanager
-    def flight(self, requests: NDArray[np.void], *, alone: bool = False) -> Iterator[None]:
+    def flight(self, requests: Requests, *, alone: bool = False) -> Iterator[None]:
         """Around the ranking of requests; an exception counts as a failure, like death.
 
         Args:
-            requests: REQUEST_DTYPE ``[n]``.
+            requests: ``[n]``.
             alone: whether this is one suspect.
         """
         if alone:
-            [place] = places_of(requests)
+            [place] = places_of(requests.heads)
             self._strike(place)
             yield
             self._file_of(place).unlink(missing_ok=True)
             return
-        self._write(len(requests).to_bytes(COUNT_BYTES, "little") + heads_of(requests))
+        self._write(len(requests).to_bytes(COUNT_BYTES, "little") + requests.sources())
         yield
         self._write(NOTHING)
 
@@ -144,8 +144,8 @@ class FlightRecorder:
                 except BlockingIOError:
                     continue
                 content = left.read()
-                heads = content[COUNT_BYTES:][: HEAD_DTYPE.itemsize * _noted(content)]
-                for place in places_of(np.frombuffer(heads, HEAD_DTYPE)):
+                sources = content[COUNT_BYTES:][: SOURCE_DTYPE.itemsize * _noted(content)]
+                for place in places_of(np.frombuffer(sources, SOURCE_DTYPE)):
                     if not self._file_of(place).exists():
                         self._strike(place)
                 file.unlink()
@@ -164,17 +164,10 @@ class FlightRecorder:
         return self._strikes / f"{WHERE}-{place.stage}-{place.partition}-{place.offset}.jsonl"
 
 
-def heads_of(requests: NDArray[np.void]) -> bytes:
-    """The requests ``[n]`` without their profiles, as HEAD_DTYPE ``[n]``."""
-    # By eights, which is twenty times as fast as by bytes or fields.
-    words = requests.view("<i8").reshape(-1, REQUEST_BYTES // 8)
-    return words[:, : HEAD_DTYPE.itemsize // 8].tobytes()
-
-
-def places_of(requests: NDArray[np.void]) -> list[Place]:
-    """The places of requests, or of the heads of requests, ``[n]``."""
-    stages = np.where(requests["cause"] == EVENT, "events", "control").tolist()
-    partitions, offsets = requests["source_partition"], requests["source_offset"]
+def places_of(sources: NDArray[np.void]) -> list[Place]:
+    """The places that SOURCE_DTYPE or HEAD_DTYPE ``[n]`` tell of."""
+    stages = np.where(sources["cause"] == EVENT, "events", "control").tolist()
+    partitions, offsets = sources["source_partition"], sources["source_offset"]
     return list(map(Place, stages, partitions.tolist(), offsets.tolist()))
 
 

@@ -18,8 +18,8 @@ from pyflink.table.udf import FunctionContext, ScalarFunction, udf
 
 from udfs.flight_recorder import FlightRecorder
 from udfs.lifeline import end_with_the_jvm
-from udfs.ranker import RankSettings, Requests, answer_recorded, ranker
-from udfs.request import Action, requests_of
+from udfs.ranker import RankSettings, answer_recorded, ranker
+from udfs.request import EVENT, Action, Requests
 
 if TYPE_CHECKING:
     from pyflink.metrics import MetricGroup
@@ -50,7 +50,7 @@ class Rank(ScalarFunction):  # type: ignore[misc]
         )
 
     def eval(self, user_id: pd.Series[Any], request: pd.Series[Any]) -> pd.DataFrame:
-        requests = requests_of(request.tolist())
+        requests = Requests.unpack(request.tolist())
         before_s = self._ranker.inference_s
         answers = answer_recorded(
             self._recorder,
@@ -95,7 +95,8 @@ class RankMetrics:
             counter.inc(int(np.count_nonzero(actions == action)))
         self._batch_size.update(len(requests))
         self._inference_ms.update(round(inference_s * 1000))
-        fresh = requests["event_time"][(actions == Action.LIST) & (requests["cause"] == 1)]
+        heads = requests.heads
+        fresh = heads["event_time"][(actions == Action.LIST) & (heads["cause"] == EVENT)]
         if len(fresh):
             self._freshness_ms.update(time.time_ns() // 1_000_000 - int(fresh.min()))
 

@@ -23,11 +23,10 @@ from engines.features import features
 from engines.registry import Active, Registry
 from udfs.encode import EngineStamp, ListEncoder
 from udfs.flight_recorder import FlightRecorder
-from udfs.request import Action
+from udfs.request import Action, Requests
 
 log = logging.getLogger(__name__)
 
-Requests: TypeAlias = NDArray[np.void]
 Rank: TypeAlias = Callable[[Sequence[str], Requests], list[bytes]]
 
 
@@ -70,6 +69,7 @@ class Ranker:
         self.seq = settings.engine.engine_seq
         self.inference_s = 0.0
         self.catalogue = bundle.catalogue
+        self._slots = bundle.manifest.history_slots
         self.backend = OnnxBackend(bundle, threads=settings.threads)
         self.backend.activate()
         self.backend.warm_up()
@@ -90,7 +90,7 @@ class Ranker:
 
         Args:
             users: ``[n]`` user ids.
-            requests: REQUEST_DTYPE ``[n]`` with a profile each.
+            requests: ``[n]`` with a profile each.
 
         Returns:
             ``[n]`` Avro values.
@@ -98,7 +98,7 @@ class Ranker:
         Raises:
             EngineError: the engine gave NaN.
         """
-        tensors = features(requests["profile"], self.catalogue)
+        tensors = features(requests.histories(self._slots), self.catalogue)
         started = time.perf_counter()
         ranked = self.backend.run(tensors)
         self.inference_s += time.perf_counter() - started
@@ -149,11 +149,11 @@ def answer(users: Sequence[str], requests: Requests, rank: Rank, emit: str) -> A
 
     Args:
         users: ``[n]`` user ids.
-        requests: REQUEST_DTYPE ``[n]``.
+        requests: ``[n]``.
         rank: ranks requests with a profile, such as ``Ranker.rank``.
         emit: ``latest`` or ``every``.
     """
-    actions = requests["action"].copy()
+    actions = requests.heads["action"].copy()
     if emit == "latest":
         actions[outdated(users, actions)] = Action.SUPERSEDED
     places = np.flatnonzero(actions == Action.LIST).tolist()
@@ -187,7 +187,7 @@ def rank_each(users: Sequence[str], requests: Requests, rank: Rank) -> list[byte
         return list(rank(users, requests))
     except Exception as error:
         if len(users) == 1:
-            log_failure(requests[0], error)
+            log_failure(requests.heads[0], error)
             return [None]
     middle = len(users) // 2
     return [
@@ -196,12 +196,12 @@ def rank_each(users: Sequence[str], requests: Requests, rank: Rank) -> list[byte
     ]
 
 
-def log_failure(request: Any, error: Exception) -> None:
+def log_failure(head: Any, error: Exception) -> None:
     log.error(
         "left out: cause=%s partition=%s offset=%s: %s: %s",
-        request["cause"],
-        request["source_partition"],
-        request["source_offset"],
+        head["cause"],
+        head["source_partition"],
+        head["source_offset"],
         type(error).__name__,
         error,
     )

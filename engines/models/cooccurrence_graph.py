@@ -1,7 +1,7 @@
 """The scoring half of the co-occurrence model, as an ONNX graph of fixed shapes.
 
-    item, event_type [B, H] ─ last L ─▶ neighbours, weights [B, L, N] ─▶ added to the prior [B, W]
-    excluded [B, X] ───────────────────────────────────────────────────▶ -inf ─▶ the k best
+    item, event_type [B, L] ─▶ neighbours, weights [B, L, N] ─▶ added to the prior [B, W]
+    excluded [B, X] ──────────────────────────────────────────▶ -inf ─▶ the k best
 
 W is I + 1, or k where there are fewer items than k, and pads (see ``top_k``). The sums run over the
 whole catalogue: at 12,000 items that is faster than to sort out the few candidates, and exact.
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from engines.manifest import outputs_of
 from engines.models.top_k import padded, top_k
-from schemas.profile import HISTORY_SLOTS
 
 CHANNELS = ("popularity", "cooccurrence")
 LAST = 8
@@ -29,7 +28,7 @@ share) counts 1; unknown, impression, return, dislike, hide and types yet to com
 
 def input_widths(excluded_slots: int) -> dict[str, int]:
     """The second dimension of every input."""
-    return {"item": HISTORY_SLOTS, "event_type": HISTORY_SLOTS, "excluded": excluded_slots}
+    return {"item": LAST, "event_type": LAST, "excluded": excluded_slots}
 
 
 def export(
@@ -61,9 +60,6 @@ def export(
         "prior_row": prior,
         "whole": np.array([batch, prior.shape[1]]),
         "flat": np.array([batch, LAST * neighbours.shape[1]]),
-        "minus_last": np.array([-LAST]),
-        "end": np.array([HISTORY_SLOTS]),
-        "axis_1": np.array([1]),
         "axis_2": np.array([2]),
         "no_score": np.full((batch, excluded_slots), -np.inf, np.float32),
     }
@@ -87,15 +83,13 @@ def _scores() -> list[Any]:
     from onnx.helper import make_node as node
 
     return [
-        node("Slice", ["item", "minus_last", "end", "axis_1"], ["last"]),
-        node("Slice", ["event_type", "minus_last", "end", "axis_1"], ["last_type"]),
-        node("Gather", ["event_weights", "last_type"], ["type_weight"]),
+        node("Gather", ["event_weights", "event_type"], ["type_weight"]),
         node("Mul", ["type_weight", "recency"], ["event_weight"]),
         node("Unsqueeze", ["event_weight", "axis_2"], ["event_weight_3d"]),
-        node("Gather", ["weights", "last"], ["weight"]),
+        node("Gather", ["weights", "item"], ["weight"]),
         node("Mul", ["weight", "event_weight_3d"], ["part"]),
         node("Reshape", ["part", "flat"], ["flat_part"]),
-        node("Gather", ["neighbours", "last"], ["neighbour"]),
+        node("Gather", ["neighbours", "item"], ["neighbour"]),
         node("Reshape", ["neighbour", "flat"], ["flat_neighbour"]),
         node("Expand", ["prior_row", "whole"], ["prior"]),  # folded when a session is opened
         node(

@@ -13,8 +13,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.bundle import Bundle
 from engines.catalogue import Catalogue, item_hash
 from engines.draft import Draft, write_bundle
+from engines.features import Histories, features
 from engines.manifest import MANIFEST, Training
 from engines.models.cooccurrence import CooccurrenceModel, fit
 from schemas.profile import PROFILE_DTYPE
@@ -143,3 +145,9 @@ def scorer_draft(model: bytes, items: int = 4, batch: int = 2) -> Draft:
         kind="test",
         training=Training(log="", events=0, users=0, first_event_time=None, last_event_time=None),
     )
+
+
+def inputs(profiles: NDArray[np.void], bundle: Bundle) -> dict[str, NDArray[Any]]:
+    """What the engine of a bundle is given for packed profiles."""
+    histories = Histories.of(profiles, bundle.manifest.history_slots)
+    return dict(features(histories, bundle.catalogue))

@@ -249,6 +249,6 @@ def test_a_copied_bundle_is_the_same_bundle(tmp_path: Path) -> None:
 
 def test_the_manifest_is_readable_by_people(tmp_path: Path) -> None:
     manifest = json.loads((tiny_bundle(tmp_path / "bundle") / MANIFEST).read_text())
-    assert manifest["inputs"][0] == {"name": "item", "dtype": "int64", "shape": [2, 50]}
+    assert manifest["inputs"][0] == {"name": "item", "dtype": "int64", "shape": [2, 8]}
     assert manifest["channels"] == ["popularity", "cooccurrence"]
     assert set(manifest["files"]) == {"model.onnx", "items.arrow"}

@@ -12,12 +12,12 @@ import pytest
 
 from engines.backends.onnx import OnnxBackend
 from engines.catalogue import item_hash
-from engines.features import features
 from engines.registry import Registry
 from pipeline.replay.fold import profile_hash
 from schemas import codec
 from schemas.profile import PROFILE_DTYPE
 from schemas.reasons import Outcome, Reason
+from tests.engines.examples import inputs
 from tests.integration import scenario
 from tests.integration.conftest import Played
 from tests.integration.reference import (
@@ -112,7 +112,7 @@ def ranking(played):
 
         def rank(packed: bytes, published: dict[str, object]) -> bytes:
             profile = np.frombuffer(packed, PROFILE_DTYPE)
-            ranked = backend.run(features(profile, bundle.catalogue))
+            ranked = backend.run(inputs(profile, bundle))
             rows = zip(ranked.items[0], ranked.scores[0], ranked.channels[0], strict=True)
             place = source_of(published)
             again = {

@@ -42,7 +42,7 @@ from udfs import ranker
 healthy = ranker.Ranker.rank
 
 def deadly(self, users, requests):
-    if (requests["profile"]["history"]["item_hash"] == {item_hash("deadly")}).any():
+    if (requests.histories(50).item_hash == {item_hash("deadly")}).any():
         ctypes.string_at(0)
     return healthy(self, users, requests)
 

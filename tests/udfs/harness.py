@@ -99,12 +99,16 @@ class Harness:
         return steps
 
     def emitted(self, records: Iterable[Decoded], settings: ProfileSettings) -> list[bytes]:
-        """What RollingProfile emits for one user, as it is after the last record."""
+        """The requests that RollingProfile emits for one user, as the last record leaves them."""
         stdin = b"".join(map(_pack_record, records))
         bounds = (settings.allowed_lateness_ms, settings.expire_after_ms)
         with TemporaryDirectory() as suspects:
-            found = self._run("function", *bounds, suspects, stdin=stdin)
-        return [found[at : at + PROFILE_BYTES] for at in range(0, len(found), PROFILE_BYTES)]
+            found = _Reader(self._run("function", *bounds, suspects, stdin=stdin))
+        requests = []
+        while not found.at_end():
+            [length] = found.take(">i")
+            requests.append(found.bytes(length))
+        return requests
 
     def _run(self, *arguments: object, stdin: bytes = b"") -> bytes:
         command = ["java", *OPTIONS, "-cp", self.class_path, "io.headrace.Harness"]
@@ -124,6 +128,9 @@ class _Reader:
         found = struct.unpack_from(layout, self._data, self._at)
         self._at += struct.calcsize(layout)
         return found
+
+    def at_end(self) -> bool:
+        return self._at == len(self._data)
 
     def bytes(self, count: int) -> bytes:
         self._at += count

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.backends.base import RankedBatch
+from pipeline.replay.fold import profile_hash
 from schemas import codec
 from schemas.profile import PROFILE_BYTES
-from udfs.encode import EngineStamp, ListEncoder, long, profile_hash
-from udfs.request import Action, requests_of
+from tests.udfs.requests import packed_request
+from udfs.encode import EngineStamp, ListEncoder, long
+from udfs.request import Action, Requests
 
 LONGS = st.integers(-(2**63), 2**63 - 1)
 INTS = st.integers(-(2**31), 2**31 - 1)
@@ -81,7 +83,7 @@ def fast(one: dict[str, Any], neighbours: int = 0) -> bytes:
     for place, row in enumerate(one["ranked"]):
         items[-1, place], scores[-1, place], channels[-1, place] = row
     rows = [*([NEIGHBOUR] * neighbours), one]
-    requests = requests_of([request(row) for row in rows])
+    requests = Requests.unpack([request(row) for row in rows])
     users = [row["user_id"] for row in rows]
     ranked = RankedBatch(items, scores, channels)
     return encoder.encode(users, requests, ranked, one.get("generated_at"))[-1]
@@ -90,6 +92,8 @@ def fast(one: dict[str, Any], neighbours: int = 0) -> bytes:
 def profile(one: dict[str, Any]) -> bytes:
     """The packed profile, with its epoch and version where the layout has them."""
     packed = bytearray(one["profile"])
+    # A length of each list that its slots allow, and numbers of the list's.
+    struct.pack_into("<HHH", packed, 2, packed[2] % 51, packed[4] % 65, packed[6] % 65)
     struct.pack_into("<qq", packed, 8, one["user_epoch"], one["version"])
     return bytes(packed)
 
@@ -97,7 +101,7 @@ def profile(one: dict[str, Any]) -> bytes:
 def request(one: dict[str, Any]) -> bytes:
     cause = {"event": 1, "rerank": 2}[one["cause"]]
     where = (one["source_partition"], one["source_offset"], one["event_time"])
-    return struct.pack("<BBHiqq", Action.LIST, cause, 0, *where) + profile(one)
+    return packed_request(profile(one), Action.LIST, cause, *where)
 
 
 def slow(one: dict[str, Any]) -> bytes:

@@ -12,26 +12,25 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.udfs.requests import packed_request, profile_with
 from udfs.flight_recorder import FlightRecorder, strikes_folder
-from udfs.ranker import Answers, Rank, Requests, answer, answer_recorded
-from udfs.request import EVENT, REQUEST_DTYPE, Action
+from udfs.ranker import Answers, Rank, answer, answer_recorded
+from udfs.request import EVENT, Action, Requests
 
 N = 3
 Answer = Callable[[Sequence[str], Requests, Rank], Answers]
 
 
-def requests_at(offsets: Sequence[int]) -> Requests:
-    """Requests of events of partition 1."""
-    requests = np.zeros(len(offsets), REQUEST_DTYPE)
-    requests["action"], requests["cause"] = Action.LIST, EVENT
-    requests["source_partition"] = 1
-    requests["source_offset"] = offsets
-    return requests
+def requests_at(offsets: Sequence[int], cause: int = EVENT) -> Requests:
+    """Requests of records of partition 1."""
+    profile = profile_with()
+    return Requests.unpack(
+        [packed_request(profile, cause=cause, partition=1, offset=offset) for offset in offsets]
+    )
 
 
 def killed() -> None:
@@ -47,7 +46,7 @@ def engine(killers: set[int], die: Callable[[], None] = killed) -> Rank:
     """Its list is the offset; dies of the killers."""
 
     def rank(users: Sequence[str], requests: Requests) -> list[bytes]:
-        offsets = requests["source_offset"].tolist()
+        offsets = requests.heads["source_offset"].tolist()
         if killers.intersection(offsets):
             die()
         return [str(offset).encode() for offset in offsets]
@@ -229,7 +228,6 @@ def test_suspects_that_lie_behind_are_forgotten(tmp_path: Path) -> None:
 def test_orders_and_events_at_the_same_offset_are_two(tmp_path: Path) -> None:
     assert not survives(tmp_path, [[5]], engine({5}), recorded)
     recorder = FlightRecorder(tmp_path)
-    order = requests_at([5])
-    order["cause"] = 2
+    order = requests_at([5], cause=0)
     assert recorder.suspects_of(order) == []
     recorder.close()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
-from udfs.ranker import Answers, Requests, answer
-from udfs.request import REQUEST_BYTES, REQUEST_DTYPE, Action, requests_of
+from tests.udfs.requests import packed_request, profile_with
+from udfs.ranker import Answers, answer
+from udfs.request import Action, Requests
 
 LIST, TOMBSTONE, NONE = Action.LIST, Action.TOMBSTONE, Action.NONE
 BAD = 13
@@ -16,16 +16,16 @@ BAD = 13
 
 def asked(*given: tuple[str, Action, int]) -> tuple[list[str], Requests]:
     """Requests of (user, action, version), with offsets 0, 1, 2, …"""
-    requests = np.zeros(len(given), REQUEST_DTYPE)
-    requests["action"] = [action for _, action, _ in given]
-    requests["source_offset"] = range(len(given))
-    requests["profile"]["version"] = [version for *_, version in given]
-    return [user for user, *_ in given], requests
+    packed = [
+        packed_request(profile_with(version=version), action, offset=offset)
+        for offset, (_, action, version) in enumerate(given)
+    ]
+    return [user for user, *_ in given], Requests.unpack(packed)
 
 
 def echo(users: Sequence[str], requests: Requests) -> list[bytes]:
     """An engine whose list is user and version; chokes on the version BAD."""
-    versions = requests["profile"]["version"].tolist()
+    versions = requests.heads["profile"]["version"].tolist()
     if BAD in versions:
         raise ValueError("bad profile")
     return [f"{user}{version}".encode() for user, version in zip(users, versions, strict=True)]
@@ -76,8 +76,3 @@ def test_a_row_for_the_audit_only_outdates_nothing():
     answers = answered(("a", LIST, 1), ("a", NONE, 1))
     assert answers.actions.tolist() == [LIST, NONE]
     assert answers.values == [b"a1", None]
-
-
-def test_a_request_of_the_wrong_length_is_refused():
-    with pytest.raises(ValueError, match="2 rows hold 1 requests"):
-        requests_of([bytes(REQUEST_BYTES - 1), bytes(1)])

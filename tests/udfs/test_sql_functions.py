@@ -10,14 +10,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from pipeline.replay.fold import Fold
 from pipeline.replay.judge import Decoded
 from pipeline.sections import ProfileSettings
 from schemas.codec import encode
-from schemas.profile import PROFILE_DTYPE
 from tests.replay.records import (
     DAY_MS,
     DECODED_EVENT,
@@ -26,7 +24,8 @@ from tests.replay.records import (
     WIRE_EVENT,
     random_history,
 )
-from udfs.request import REQUEST_DTYPE, Action
+from tests.udfs.requests import packed_request
+from udfs.request import Action
 
 if TYPE_CHECKING:
     from pyflink.table import TableEnvironment
@@ -138,15 +137,17 @@ def expected_rows(records: list[Decoded]) -> list[tuple[Any, ...]]:
     rows = []
     for offset, record in enumerate(records):
         step = fold.take(record)
-        request = np.zeros(1, REQUEST_DTYPE)
-        request["action"] = Action[step.action.upper()]
-        request["cause"] = causes[record.action]
-        request["source_partition"], request["source_offset"] = 3, offset
-        request["event_time"] = record.event_time
-        request["profile"] = np.frombuffer(fold.profile.pack(), PROFILE_DTYPE)
+        packed = packed_request(
+            fold.profile.pack(),
+            Action[step.action.upper()],
+            causes[record.action],
+            partition=3,
+            offset=offset,
+            event_time=record.event_time,
+        )
         epochs = {"user_epoch": str(fold.profile.user_epoch).encode(), "job_epoch": b"7"}
         headers = epochs if step.action == "tombstone" else None
-        rows.append(("u1", request.tobytes(), headers, step.outcome.value, 3, offset))
+        rows.append(("u1", packed, headers, step.outcome.value, 3, offset))
     return rows
 
 

@@ -16,13 +16,12 @@ from engines.backends.base import RankedBatch
 from engines.backends.onnx import OnnxBackend
 from engines.catalogue import item_hash
 from engines.evaluate import profiles_from_histories
-from engines.features import features
 from engines.models import cooccurrence
 from engines.models.cooccurrence import NEIGHBOURS, WINDOW, CooccurrenceModel, fit
 from engines.models.cooccurrence_graph import DECAY, EVENT_WEIGHTS, LAST
 from engines.registry import Registry
 from schemas.errors import EngineError
-from tests.engines.examples import CLICK, events, random_model
+from tests.engines.examples import CLICK, events, inputs, random_model
 
 VIEW, PURCHASE, DISLIKE, HIDE = 2, 5, 9, 10
 Ranking = list[tuple[str, str]]
@@ -41,7 +40,7 @@ def rank(
     slots = [(item_hash(item), kind, place) for place, (item, kind) in enumerate(typed)]
     profiles = profiles_from_histories([slots], [[item_hash(item) for item in excluded]])
     with OnnxBackend(bundle) as backend:
-        ranked = backend.run(features(profiles, bundle.catalogue))
+        ranked = backend.run(inputs(profiles, bundle))
     listed = int((ranked.scores[0] > -np.inf).sum())
     ids = bundle.catalogue.item_ids[ranked.items[0, :listed]]
     names = [bundle.manifest.channels[channel] for channel in ranked.channels[0, :listed]]

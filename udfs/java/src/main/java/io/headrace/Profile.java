@@ -37,6 +37,14 @@ public final class Profile {
     return (long) I8.get(p, USER_EPOCH);
   }
 
+  static int historyLength(byte[] p) {
+    return length(p, HISTORY_LEN);
+  }
+
+  static int excludedLength(byte[] p) {
+    return length(p, EXCLUDED_LEN);
+  }
+
   /** Whether an event of this type asks for a new list once it is applied. */
   static boolean asksForList(int type) {
     return type != IMPRESSION;

@@ -1,12 +1,17 @@
 package io.headrace;
 
-import static io.headrace.Layout.BYTES;
+import static io.headrace.Layout.EXCLUDED;
+import static io.headrace.Layout.HISTORY;
 import static io.headrace.Layout.I4;
 import static io.headrace.Layout.I8;
 
+import com.dynatrace.hash4j.hashing.HashValue128;
+import com.dynatrace.hash4j.hashing.Hashing;
+
 /**
- * What the profile function asks of the ranking function: one {@code byte[]} with a copy of the
- * profile behind what is known of the record that caused it. Drawn in {@code udfs/request.py}.
+ * What the profile function asks of the ranking function: one {@code byte[]} with what an engine
+ * may look at of the profile, behind its hash and what is known of the record that caused it. Drawn
+ * in {@code udfs/request.py}.
  */
 final class Request {
   static final byte NONE = 0;
@@ -20,7 +25,8 @@ final class Request {
   private static final int PARTITION_AT = 4;
   private static final int OFFSET_AT = 8;
   private static final int EVENT_TIME_AT = 16;
-  static final int PROFILE_AT = 24;
+  private static final int HASH_AT = 24;
+  private static final int PROFILE_AT = 40;
 
   private Request() {}
 
@@ -32,13 +38,19 @@ final class Request {
    */
   static byte[] of(
       byte action, byte cause, int partition, long offset, long eventTimeMs, byte[] profile) {
-    byte[] request = new byte[PROFILE_AT + BYTES];
+    int headAndHistory = HISTORY + Profile.historyLength(profile) * Layout.SLOT_BYTES;
+    int excluded = Profile.excludedLength(profile) * Long.BYTES;
+    byte[] request = new byte[PROFILE_AT + headAndHistory + excluded];
     request[0] = action;
     request[CAUSE_AT] = cause;
     I4.set(request, PARTITION_AT, partition);
     I8.set(request, OFFSET_AT, offset);
     I8.set(request, EVENT_TIME_AT, eventTimeMs);
-    System.arraycopy(profile, 0, request, PROFILE_AT, BYTES);
+    HashValue128 hash = Hashing.xxh3_128().hashBytesTo128Bits(profile);
+    I8.set(request, HASH_AT, hash.getLeastSignificantBits());
+    I8.set(request, HASH_AT + Long.BYTES, hash.getMostSignificantBits());
+    System.arraycopy(profile, 0, request, PROFILE_AT, headAndHistory);
+    System.arraycopy(profile, EXCLUDED, request, PROFILE_AT + headAndHistory, excluded);
     return request;
   }
 }

@@ -196,7 +196,9 @@ public final class Harness {
       function.eval(state, readRow(step));
     }
     for (RowData row : emitted) {
-      out.write(row.getBinary(0), Request.PROFILE_AT, Layout.BYTES);
+      byte[] request = row.getBinary(0);
+      out.writeInt(request.length);
+      out.write(request);
     }
   }
 
