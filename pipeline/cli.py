@@ -46,7 +46,8 @@ JobManager = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="REST address of Flink. [default: the job of `headrace run`, else the local cluster]",
+        help="REST address of Flink; several separated by commas. "
+        "[default: the job of `headrace run`, else the local cluster]",
     ),
 ]
 Seconds = Annotated[float | None, typer.Option(min=0.0, help="Stop after so many seconds.")]

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from deploy.local import cluster
 from pipeline import local
 from pipeline.flink import state_folder
 from pipeline.lag import lag_records
@@ -22,26 +23,30 @@ STOPPED_WITHIN_S = 600.0
 """How long a savepoint and the end of a job may take."""
 
 
-def jobmanager(settings: Settings, address: str | None) -> FlinkRest:
-    """The JobManager meant: the one named, else of the running `headrace run`, else the local one.
+def jobmanager(settings: Settings, addresses: str | None) -> FlinkRest:
+    """The JobManager meant: the one named, else of the running `headrace run`, else the local ones.
 
     Args:
         settings: where the local ones are.
-        address: HOST:PORT, or None.
+        addresses: HOST:PORT, several separated by commas, or None.
     """
-    if address:
-        host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
-        if not host or not port.isdigit():
-            raise FlinkError(
-                "--jobmanager cannot be read",
-                expected="HOST:PORT of Flink's REST interface, such as 127.0.0.1:8081",
-                received=address,
-                fix="write both, with a colon between them",
-            )
-        return FlinkRest(f"http://{host}:{port}")
-    running = job_status(settings)
-    local_cluster = f"http://{settings.cluster.host}:{settings.cluster.rest_port}"
-    return FlinkRest(running["url"] if running else local_cluster)
+    if addresses:
+        return FlinkRest(*map(url_of, addresses.split(",")))
+    if running := job_status(settings):
+        return FlinkRest(running["url"])
+    return FlinkRest(*cluster.urls(settings.cluster))
+
+
+def url_of(address: str) -> str:
+    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
+    if not host or not port.isdigit():
+        raise FlinkError(
+            "--jobmanager cannot be read",
+            expected="HOST:PORT of Flink's REST interface, such as 127.0.0.1:8081",
+            received=address,
+            fix="write both, with a colon between them; several with commas",
+        )
+    return f"http://{host}:{port}"
 
 
 def status(settings: Settings, rest: FlinkRest) -> dict[str, Any]:

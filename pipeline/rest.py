@@ -15,32 +15,52 @@ ANSWER_S = 5.0
 """How long a JobManager may take to answer before it counts as unreachable."""
 NO_ANSWER = (OSError, HTTPException, ValueError)
 """What asking may raise: it is not up yet, is closing, or knows nothing of the kind."""
+NO_LEADER = 503
+"""What a JobManager says while another one has been lost and none leads yet."""
 ENDED = {"FINISHED", "FAILED", "CANCELED"}
 
 
 class FlinkRest:
-    """A JobManager behind its address.
+    """A JobManager behind its address, or the one of several that answers.
 
     Args:
-        url: such as ``http://127.0.0.1:8081``.
+        urls: such as ``http://127.0.0.1:8081``. Several: of one cluster, a standby answers for the
+            leader.
 
-    All methods raise one of NO_ANSWER if it does not answer.
+    Attributes:
+        url: where one answered last; the first one before that.
+
+    All methods raise one of NO_ANSWER if none answers.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, *urls: str) -> None:
+        self.urls = urls
+        self.url = urls[0]
 
     def get(self, path: str) -> Any:
-        return self._ask(urllib.request.Request(self.url + path))  # noqa: S310 - ours is http
+        """Asks one address after the other, beginning where one answered last."""
+        silent = []
+        for url in sorted(self.urls, key=lambda url: url != self.url):
+            try:
+                answer = self._ask(urllib.request.Request(url + path))  # noqa: S310 - ours is http
+            except NO_ANSWER as error:
+                if isinstance(error, urllib.error.HTTPError) and error.code != NO_LEADER:
+                    raise
+                silent.append(f"{url}: {error}")
+            else:
+                self.url = url
+                return answer
+        raise ConnectionError("; ".join(silent))
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
+        """To `url` alone: nothing is ordered twice."""
         data = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data, headers)  # noqa: S310 - as above
         return self._ask(request)
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to end; its retained checkpoints stay."""
+        """Ask a job to end, by `url` alone; its retained checkpoints stay."""
         url = f"{self.url}/jobs/{job_id}?mode=cancel"
         self._ask(urllib.request.Request(url, method="PATCH"))  # noqa: S310 - as above
 
@@ -87,7 +107,7 @@ def unreachable(rest: FlinkRest, error: Exception) -> FlinkError:
         )
     return FlinkError(
         "No JobManager answers",
-        expected=f"Flink's REST interface at {rest.url}",
+        expected=f"Flink's REST interface at {' or '.join(rest.urls)}",
         received=str(error) or type(error).__name__,
         fix="`headrace cluster up` starts a local cluster; or name yours with --jobmanager",
     )

@@ -189,13 +189,11 @@ class Play:
         return told.result
 
     def try_to_submit(self, *more: str) -> Told:
-        address = self.stage.rest.url.removeprefix("http://")
-        return headrace(self.settings, "submit", "--jobmanager", address, *more)
+        return headrace(self.settings, "submit", *more)
 
     def stop(self, *more: str) -> dict[str, Any]:
         """`headrace stop`."""
-        address = self.stage.rest.url.removeprefix("http://")
-        told = headrace(self.settings, "stop", "--jobmanager", address, *more)
+        told = headrace(self.settings, "stop", *more)
         assert told.exit_code == 0, told
         return told.result
 

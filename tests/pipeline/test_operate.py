@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deploy.local.process import ProcessRecord
 from pipeline import operate
-from pipeline.config import Settings, load_settings
+from pipeline.config import Settings, load_settings, with_values
 from pipeline.rest import FlinkRest
 from pipeline.run import STATUS_FILE, free_ports
 from schemas.errors import FlinkError
@@ -62,20 +62,27 @@ def test_an_address_may_be_written_as_one_has_it(settings: Settings, address: st
     assert operate.jobmanager(settings, address).url == "http://flink:8081"
 
 
+def test_several_addresses_are_separated_by_commas(settings: Settings) -> None:
+    assert operate.jobmanager(settings, "a:1,b:2").urls == ("http://a:1", "http://b:2")
+
+
 @pytest.mark.parametrize("address", ["flink", ":8081", "flink:", "flink:web", "https://flink:1/x"])
 def test_what_is_no_address_is_refused(settings: Settings, address: str) -> None:
     with pytest.raises(FlinkError, match="cannot be read") as error:
-        operate.jobmanager(settings, address)
+        operate.jobmanager(settings, f"flink:8081,{address}")
     assert error.value.received == address
 
 
 def test_without_an_address_the_running_job_is_meant_else_the_local_cluster(
     settings: Settings,
 ) -> None:
-    assert operate.jobmanager(settings, None).url == "http://127.0.0.1:19081"
+    assert operate.jobmanager(settings, None).urls == ("http://127.0.0.1:19081",)
+    standby = with_values(settings, {"cluster.high_availability": True})
+    local = ("http://127.0.0.1:19081", "http://127.0.0.1:19082")
+    assert operate.jobmanager(standby, None).urls == local
     running = asdict(ProcessRecord.of(os.getpid())) | {"url": "http://127.0.0.1:1"}
     (settings.run_dir / STATUS_FILE).write_text(json.dumps(running))
-    assert operate.jobmanager(settings, None).url == "http://127.0.0.1:1"
+    assert operate.jobmanager(standby, None).urls == ("http://127.0.0.1:1",)
 
 
 def test_status_tells_of_the_job_even_without_kafka(settings: Settings, flink: JobManager) -> None:
@@ -148,6 +155,25 @@ def test_a_savepoint_that_fails_is_told(settings: Settings, flink: JobManager) -
     with pytest.raises(FlinkError, match="the job goes on") as error:
         operate.stop(settings, flink, QUIET, savepoint=True)
     assert error.value.received == "java.io.IOException: disk full"
+
+
+def test_the_standby_is_asked_when_the_leader_is_gone(
+    settings: Settings, flink: JobManager, free_ports: Callable[[int], list[int]]
+) -> None:
+    [gone] = free_ports(1)
+    rest = operate.jobmanager(settings, f"127.0.0.1:{gone},{flink.url}")
+    found = operate.find(settings, rest)
+    assert (found, rest.url) == (job("a", "RUNNING"), flink.url)
+    assert operate.stop(settings, rest, QUIET, savepoint=False)["state"] == "CANCELED"
+
+
+def test_no_jobmanager_of_several(
+    settings: Settings, free_ports: Callable[[int], list[int]]
+) -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in free_ports(2)]
+    with pytest.raises(FlinkError, match="No JobManager answers") as error:
+        operate.stop(settings, FlinkRest(*urls), QUIET, savepoint=False)
+    assert all(url in error.value.expected and url in error.value.received for url in urls)
 
 
 @pytest.mark.parametrize("state", [None, "FAILED"])
