@@ -357,12 +357,18 @@ def stop(
 ) -> Result:
     """Stop the Flink job; its checkpoints stay.
 
+    Exit status 8 if its end is not known, with the state UNKNOWN if the JobManager was lost.
+
     Example: headrace stop --savepoint
     """
     from pipeline import operate
+    from pipeline.rest import ENDED
+    from schemas.errors import FlinkError
 
     rest = operate.jobmanager(call.settings, jobmanager)
-    return operate.stop(call.settings, rest, call.console, savepoint=savepoint)
+    told = operate.stop(call.settings, rest, call.console, savepoint=savepoint)
+    call.exit_code = 0 if told["state"] in ENDED else FlinkError.exit_code
+    return told
 
 
 @command

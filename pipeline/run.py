@@ -36,6 +36,8 @@ POLL_S = 0.2
 ASK_EVERY_S = 2.0
 STATUS_FILE = "job.json"
 LOCK_FILE = "job.lock"
+CANCELLED = "org.apache.flink.runtime.client.JobCancellationException"
+"""How a job ends for its client when somebody else cancelled it, such as `headrace stop`."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -65,7 +67,9 @@ class RunningJob:
     def state(self) -> str:
         """As `FlinkRest.state`."""
         if self._end.done():
-            return "FAILED" if self._end.exception() else "FINISHED"
+            if self._end.exception() is None:
+                return "FINISHED"
+            return "CANCELED" if self.failure().startswith(CANCELLED) else "FAILED"
         # To answer costs the job time: a running one is asked now and then only.
         now_s = time.monotonic()
         if self._state != "RUNNING" or now_s - self._asked_s > ASK_EVERY_S:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from deploy.local.process import ProcessRecord
 from pipeline import operate
+from pipeline.cli import app
 from pipeline.config import Settings, load_settings, with_values
 from pipeline.rest import FlinkRest
 from pipeline.run import STATUS_FILE, free_ports
@@ -80,9 +82,14 @@ def test_without_an_address_the_running_job_is_meant_else_the_local_cluster(
     standby = with_values(settings, {"cluster.high_availability": True})
     local = ("http://127.0.0.1:19081", "http://127.0.0.1:19082")
     assert operate.jobmanager(standby, None).urls == local
-    running = asdict(ProcessRecord.of(os.getpid())) | {"url": "http://127.0.0.1:1"}
-    (settings.run_dir / STATUS_FILE).write_text(json.dumps(running))
+    run_by_us(settings, "http://127.0.0.1:1")
     assert operate.jobmanager(standby, None).urls == ("http://127.0.0.1:1",)
+
+
+def run_by_us(settings: Settings, url: str) -> None:
+    """As if this process were a `headrace run`."""
+    running = asdict(ProcessRecord.of(os.getpid())) | {"url": url}
+    (settings.run_dir / STATUS_FILE).write_text(json.dumps(running))
 
 
 def test_status_tells_of_the_job_even_without_kafka(settings: Settings, flink: JobManager) -> None:
@@ -146,6 +153,40 @@ def test_stop_with_a_savepoint_waits_for_it(settings: Settings, flink: JobManage
     [body] = [body for method, path, body in flink.asked if path == "/jobs/a/stop"]
     folder = (settings.run_dir / "savepoints").as_uri()
     assert body == {"targetDirectory": folder, "drain": False}
+
+
+@pytest.mark.parametrize("of_headrace_run", [True, False])
+def test_a_jobmanager_that_is_gone_after_the_cancel(
+    settings: Settings, flink: JobManager, of_headrace_run: bool
+) -> None:
+    """That of `headrace run` closes with its job; of another nobody knows what became of it."""
+    flink.after_cancel = None
+    if of_headrace_run:
+        run_by_us(settings, flink.url)
+    told = operate.stop(settings, flink, QUIET, savepoint=False)
+    assert told["state"] == ("CANCELED" if of_headrace_run else "UNKNOWN")
+
+
+def test_a_jobmanager_that_is_gone_after_the_savepoint(
+    settings: Settings, flink: JobManager
+) -> None:
+    complete = {"status": {"id": "COMPLETED"}, "operation": {"location": "file:/savepoint-1"}}
+    flink.answers |= {
+        "/jobs/a/stop": {"request-id": "r"},
+        "/jobs/a/savepoints/r": complete,
+        "/jobs/a": None,
+    }
+    assert operate.stop(settings, flink, QUIET, savepoint=True)["state"] == "FINISHED"
+
+
+def test_the_command_fails_if_the_end_of_the_job_is_not_known(
+    settings: Settings, flink: JobManager
+) -> None:
+    where = ["--set", f"run_dir={settings.run_dir}", "--jobmanager", flink.url]
+    flink.after_cancel = None
+    assert CliRunner().invoke(app, ["stop", *where]).exit_code == FlinkError.exit_code
+    flink.answers["/jobs/a"] = flink.after_cancel = {"state": "CANCELED"}
+    assert CliRunner().invoke(app, ["stop", *where]).exit_code == 0
 
 
 def test_a_savepoint_that_fails_is_told(settings: Settings, flink: JobManager) -> None:
