@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from deploy.local import cluster
+from deploy.local.cluster_rest import NO_ANSWER
 from pipeline import local
 from pipeline.flink import state_folder
 from pipeline.lag import lag_records
-from pipeline.rest import ENDED, NO_ANSWER, FlinkRest, unreachable
+from pipeline.rest import ENDED, FlinkRest, unreachable
 from pipeline.run import POLL_S, job_status
 from schemas.errors import FlinkError, KafkaError
 

@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from deploy.local.cluster_rest import NO_ANSWER
 from deploy.local.process import ProcessRecord
 from engines.registry import Active, Registry
 from pipeline import flink, kafka, plan
 from pipeline.config import Settings, with_values
 from pipeline.jvm import innermost_cause, jvm_errors, jvm_gone
-from pipeline.rest import ENDED, NO_ANSWER, FlinkRest
+from pipeline.rest import ENDED, FlinkRest
 from pipeline.rights import check_job_rights
 from schemas.errors import FlinkError
 

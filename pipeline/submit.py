@@ -18,10 +18,11 @@ import engines
 import schemas
 import udfs
 from deploy.local.cluster_config import python_jar
+from deploy.local.cluster_rest import NO_ANSWER
 from pipeline import checkpoints, flink, kafka, plan
 from pipeline.jvm import jvm_errors
 from pipeline.operate import wait_for_the_end
-from pipeline.rest import ENDED, NO_ANSWER, FlinkRest, unreachable
+from pipeline.rest import ENDED, FlinkRest, unreachable
 from pipeline.rights import check_job_rights
 from pipeline.run import POLL_S, check_engine, with_epoch
 from schemas.errors import FlinkError

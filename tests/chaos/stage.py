@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from deploy.local import broker, cluster
 from deploy.local.cluster_config import ClusterFolder
 from deploy.local.cluster_process import ClusterProcess, orphans
+from deploy.local.cluster_rest import NO_ANSWER
 from deploy.local.process import ProcessRecord
 from pipeline.config import Settings
-from pipeline.rest import ENDED, NO_ANSWER, FlinkRest
+from pipeline.rest import ENDED, FlinkRest
 from pipeline.scratch import job_environment
 
 PATIENCE_S = 180.0
