@@ -27,6 +27,7 @@ from pipeline.config import Settings, with_values
 from pipeline.jvm import innermost_cause, jvm_errors, jvm_gone
 from pipeline.rest import ENDED, FlinkRest
 from pipeline.rights import check_job_rights
+from pipeline.topics import check_topics
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def run(
     settings = with_epoch(settings)
     flink.jars()
     engine = check_engine(settings)
-    kafka.check_topics(settings)
+    check_topics(settings)
     check_job_rights(settings)
     kafka.check_transactions(settings)
     with one_job(settings) as announce, stopping_on_signals() as stop, jvm_errors(settings):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import kafka
 from pipeline.config import Settings, with_values
 from pipeline.sources.synthetic import Shop
+from pipeline.topics import ensure_topics
 from schemas import codec
 from tests.chaos.stage import Stage, Told, headrace, until
 from tests.chaos.verdict import Evidence, List, Row, judged
@@ -160,7 +161,7 @@ class Play:
         self._hit_s = 0.0
 
     def __enter__(self) -> Play:
-        kafka.ensure_topics(self.settings)
+        ensure_topics(self.settings)
         self.submit()
         self._arrivals = Arrivals(self.settings)
         self._arrivals.start()

@@ -14,13 +14,13 @@ from rich.console import Console
 from engines.catalogue import item_hash
 from engines.registry import Registry
 from pipeline.config import Settings, with_values
-from pipeline.kafka import ensure_topics
 from pipeline.quarantine import quarantine, release, suspects_folder
 from pipeline.rest import FlinkRest
 from pipeline.run import job_status
 from pipeline.scratch import running_job
 from pipeline.sources.base import UserEvent
 from pipeline.sources.synthetic import Shop
+from pipeline.topics import ensure_topics
 from schemas import codec
 from schemas.errors import FlinkError
 from schemas.reasons import Outcome, Reason
