@@ -105,8 +105,13 @@ class Stage:
     def mend(self) -> None:
         """Start what is gone, as `headrace up` and `headrace cluster up` do."""
         self.start_broker()
-        cluster.start(self.settings.cluster, self.settings.run_dir, TASKMANAGERS)
+        self.replace()
         until(lambda: self.status().slots == TASKMANAGERS, "slots of all TaskManagers")
+
+    def replace(self) -> int:
+        """Start what is gone of the cluster; how many processes that was."""
+        told = cluster.start(self.settings.cluster, self.settings.run_dir, TASKMANAGERS)
+        return told.note.count(" was gone")
 
     def cancel_jobs(self) -> None:
         """End what runs, and wait until all slots are free."""
