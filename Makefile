@@ -35,7 +35,7 @@ demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARG
 test: setup ## Run all tests; ARGS= for pytest
 	$(BIN)/python -m pytest $(ARGS)
 
-chaos: setup ## Play every fault on real processes, for about 20 minutes; ARGS= for pytest
+chaos: setup ## Play every fault on real processes, for about 25 minutes; ARGS= for pytest
 	$(BIN)/python -m pytest tests/chaos tests/deploy/test_cluster.py -m real --chaos-report .headrace/chaos.json $(ARGS)
 
 check: $(VENV) ## Check format, types, import directions; run the quick tests and doctests

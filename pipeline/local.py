@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from deploy.local import broker
-from pipeline.kafka import ensure_topics
+from pipeline.topics import ensure_topics
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:

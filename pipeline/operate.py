@@ -6,10 +6,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from deploy.local import cluster
+from deploy.local.cluster_rest import NO_ANSWER
 from pipeline import local
 from pipeline.flink import state_folder
 from pipeline.lag import lag_records
-from pipeline.rest import ENDED, NO_ANSWER, FlinkRest, unreachable
+from pipeline.rest import ENDED, FlinkRest, unreachable
 from pipeline.run import POLL_S, job_status
 from schemas.errors import FlinkError, KafkaError
 
@@ -20,28 +22,34 @@ if TYPE_CHECKING:
 
 STOPPED_WITHIN_S = 600.0
 """How long a savepoint and the end of a job may take."""
+UNKNOWN = "UNKNOWN"
+"""State of a job whose JobManager was gone before it told the last one."""
 
 
-def jobmanager(settings: Settings, address: str | None) -> FlinkRest:
-    """The JobManager meant: the one named, else of the running `headrace run`, else the local one.
+def jobmanager(settings: Settings, addresses: str | None) -> FlinkRest:
+    """The JobManager meant: the one named, else of the running `headrace run`, else the local ones.
 
     Args:
         settings: where the local ones are.
-        address: HOST:PORT, or None.
+        addresses: HOST:PORT, several separated by commas, or None.
     """
-    if address:
-        host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
-        if not host or not port.isdigit():
-            raise FlinkError(
-                "--jobmanager cannot be read",
-                expected="HOST:PORT of Flink's REST interface, such as 127.0.0.1:8081",
-                received=address,
-                fix="write both, with a colon between them",
-            )
-        return FlinkRest(f"http://{host}:{port}")
-    running = job_status(settings)
-    local_cluster = f"http://{settings.cluster.host}:{settings.cluster.rest_port}"
-    return FlinkRest(running["url"] if running else local_cluster)
+    if addresses:
+        return FlinkRest(*map(url_of, addresses.split(",")))
+    if running := job_status(settings):
+        return FlinkRest(running["url"])
+    return FlinkRest(*cluster.urls(settings.cluster))
+
+
+def url_of(address: str) -> str:
+    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
+    if not host or not port.isdigit():
+        raise FlinkError(
+            "--jobmanager cannot be read",
+            expected="HOST:PORT of Flink's REST interface, such as 127.0.0.1:8081",
+            received=address,
+            fix="write both, with a colon between them; several with commas",
+        )
+    return f"http://{host}:{port}"
 
 
 def status(settings: Settings, rest: FlinkRest) -> dict[str, Any]:
@@ -129,7 +137,8 @@ def stop(
         savepoint: write one first; without, the newest checkpoint is what remains.
 
     Returns:
-        ``{"job_id", "state", "savepoint", "checkpoint"}``; paths, None if there is none.
+        ``{"job_id", "state", "savepoint", "checkpoint"}``: the job's last state as far as it is
+        known; paths, None if there is none.
 
     Raises:
         FlinkError: no such job, or the savepoint failed, and then the job goes on.
@@ -147,9 +156,10 @@ def stop(
         newest = newest_checkpoint(rest.get(f"/jobs/{job_id}/checkpoints")["latest"])
         with console.status("stopping the job"):
             written = stop_with_savepoint(settings, rest, job_id) if savepoint else None
+            if_gone = last_state(settings, rest, written)
             if not savepoint:
                 rest.cancel(job_id)
-            state = wait_for_the_end(rest, job_id)
+            state = wait_for_the_end(rest, job_id, if_gone)
     except NO_ANSWER as error:
         raise unreachable(rest, error) from error
     checkpoint = newest["path"] if newest else None
@@ -178,14 +188,23 @@ def stop_with_savepoint(settings: Settings, rest: FlinkRest, job_id: str) -> str
     return str(operation["location"])
 
 
-def wait_for_the_end(rest: FlinkRest, job_id: str) -> str:
-    """The last state of a job that was told to end; a mini cluster closes with its job."""
+def last_state(settings: Settings, rest: FlinkRest, savepoint: str | None) -> str:
+    """How a job that is told to end has ended if its JobManager is gone before it is asked."""
+    if savepoint:  # which is told of only after every task has finished
+        return "FINISHED"
+    running = job_status(settings)
+    # The JobManager of `headrace run` goes when its job has ended, and with the whole process.
+    return "CANCELED" if running and running["url"] == rest.url else UNKNOWN
+
+
+def wait_for_the_end(rest: FlinkRest, job_id: str, if_gone: str = UNKNOWN) -> str:
+    """The last state of a job that was told to end; ``if_gone`` if its JobManager is gone."""
     deadline = time.monotonic() + STOPPED_WITHIN_S
     state = "STOPPING"
     while state not in ENDED and time.monotonic() < deadline:
         try:
             state = rest.get(f"/jobs/{job_id}")["state"]
         except NO_ANSWER:
-            return "FINISHED"
+            return if_gone
         time.sleep(POLL_S)
     return state

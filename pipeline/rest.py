@@ -2,52 +2,61 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
-from http.client import HTTPException
 from typing import Any
+from urllib.error import HTTPError
 
+from deploy.local.cluster_rest import NO_ANSWER, ask, newest_first
 from pipeline.jvm import innermost_cause
 from schemas.errors import FlinkError
 
-ANSWER_S = 5.0
-"""How long a JobManager may take to answer before it counts as unreachable."""
-NO_ANSWER = (OSError, HTTPException, ValueError)
-"""What asking may raise: it is not up yet, is closing, or knows nothing of the kind."""
+NO_LEADER = 503
+"""What a JobManager says while another one has been lost and none leads yet."""
 ENDED = {"FINISHED", "FAILED", "CANCELED"}
 
 
 class FlinkRest:
-    """A JobManager behind its address.
+    """A JobManager behind its address, or the one of several that answers.
 
     Args:
-        url: such as ``http://127.0.0.1:8081``.
+        urls: such as ``http://127.0.0.1:8081``. Several: of one cluster, a standby answers for the
+            leader.
 
-    All methods raise one of NO_ANSWER if it does not answer.
+    Attributes:
+        url: where one answered last; the first one before that.
+
+    All methods raise one of NO_ANSWER if none answers.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, *urls: str) -> None:
+        self.urls = urls
+        self.url = urls[0]
 
     def get(self, path: str) -> Any:
-        return self._ask(urllib.request.Request(self.url + path))  # noqa: S310 - ours is http
+        """Asks one address after the other, beginning where one answered last."""
+        silent = []
+        for url in sorted(self.urls, key=lambda url: url != self.url):
+            try:
+                answer = ask(url, path)
+            except NO_ANSWER as error:
+                if isinstance(error, HTTPError) and error.code != NO_LEADER:
+                    raise
+                silent.append(f"{url}: {error}")
+            else:
+                self.url = url
+                return answer
+        raise ConnectionError("; ".join(silent))
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        data = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.url + path, data, headers)  # noqa: S310 - as above
-        return self._ask(request)
+        """To `url` alone: nothing is ordered twice."""
+        return ask(self.url, path, "POST", body)
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to end; its retained checkpoints stay."""
-        url = f"{self.url}/jobs/{job_id}?mode=cancel"
-        self._ask(urllib.request.Request(url, method="PATCH"))  # noqa: S310 - as above
+        """Ask a job to end, by `url` alone; its retained checkpoints stay."""
+        ask(self.url, f"/jobs/{job_id}?mode=cancel", "PATCH")
 
     def jobs(self) -> list[dict[str, Any]]:
         """All jobs that it remembers, newest first: ``jid``, ``name``, ``state``, …"""
-        found: list[dict[str, Any]] = self.get("/jobs/overview")["jobs"]
-        return sorted(found, key=lambda job: -job["start-time"])
+        return newest_first(self.get("/jobs/overview"))
 
     def state(self, job_id: str) -> str:
         """Flink's state of a job, but STARTING until every task of a running one runs."""
@@ -71,14 +80,10 @@ class FlinkRest:
         newest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]["completed"]
         return int(newest["state_size"]) if newest else 0
 
-    def _ask(self, request: urllib.request.Request) -> Any:
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as reply:  # noqa: S310 - as above
-            return json.load(reply)
-
 
 def unreachable(rest: FlinkRest, error: Exception) -> FlinkError:
     """For commands that cannot do without an answer."""
-    if isinstance(error, urllib.error.HTTPError):
+    if isinstance(error, HTTPError):
         return FlinkError(
             "Flink refused",
             expected=f"an answer to {error.url}",
@@ -87,7 +92,7 @@ def unreachable(rest: FlinkRest, error: Exception) -> FlinkError:
         )
     return FlinkError(
         "No JobManager answers",
-        expected=f"Flink's REST interface at {rest.url}",
+        expected=f"Flink's REST interface at {' or '.join(rest.urls)}",
         received=str(error) or type(error).__name__,
         fix="`headrace cluster up` starts a local cluster; or name yours with --jobmanager",
     )

@@ -19,13 +19,15 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from deploy.local.cluster_rest import NO_ANSWER
 from deploy.local.process import ProcessRecord
 from engines.registry import Active, Registry
 from pipeline import flink, kafka, plan
 from pipeline.config import Settings, with_values
 from pipeline.jvm import innermost_cause, jvm_errors, jvm_gone
-from pipeline.rest import ENDED, NO_ANSWER, FlinkRest
+from pipeline.rest import ENDED, FlinkRest
 from pipeline.rights import check_job_rights
+from pipeline.topics import check_topics
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ POLL_S = 0.2
 ASK_EVERY_S = 2.0
 STATUS_FILE = "job.json"
 LOCK_FILE = "job.lock"
+CANCELLED = "org.apache.flink.runtime.client.JobCancellationException"
+"""How a job ends for its client when somebody else cancelled it, such as `headrace stop`."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -65,7 +69,9 @@ class RunningJob:
     def state(self) -> str:
         """As `FlinkRest.state`."""
         if self._end.done():
-            return "FAILED" if self._end.exception() else "FINISHED"
+            if self._end.exception() is None:
+                return "FINISHED"
+            return "CANCELED" if self.failure().startswith(CANCELLED) else "FAILED"
         # To answer costs the job time: a running one is asked now and then only.
         now_s = time.monotonic()
         if self._state != "RUNNING" or now_s - self._asked_s > ASK_EVERY_S:
@@ -123,7 +129,7 @@ def run(
     settings = with_epoch(settings)
     flink.jars()
     engine = check_engine(settings)
-    kafka.check_topics(settings)
+    check_topics(settings)
     check_job_rights(settings)
     kafka.check_transactions(settings)
     with one_job(settings) as announce, stopping_on_signals() as stop, jvm_errors(settings):

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pipeline.sections import ReferredSecret, RegistrySettings
+from pipeline.fields import ReferredSecret
+from pipeline.sections import RegistrySettings
 from schemas.errors import RegistryError, SettingsError
 
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from deploy.local import broker
-from pipeline import kafka
+from pipeline import topics
 from pipeline.config import Settings, as_environment, with_values
 from pipeline.layers import env_name
 from pipeline.run import free_ports, job_status
@@ -80,7 +80,7 @@ def running_broker(settings: Settings, console: Console) -> Iterator[None]:
     try:
         status = broker.start(settings.local, settings.run_dir)
         console.print(f"broker at {status.bootstrap_servers}: {status.note}")
-        kafka.ensure_topics(settings)
+        topics.ensure_topics(settings)
         yield
     finally:
         broker.stop(settings.local, settings.run_dir)

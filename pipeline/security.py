@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.fields import ReferredSecret
 from pipeline.layers import Problem
-from pipeline.sections import KafkaSettings, ReferredSecret
+from pipeline.sections import KafkaSettings
 from schemas.errors import SettingsError
 
 SHADED = "org.apache.flink.kafka.shaded.org.apache.kafka.common"

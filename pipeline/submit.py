@@ -18,12 +18,14 @@ import engines
 import schemas
 import udfs
 from deploy.local.cluster_config import python_jar
+from deploy.local.cluster_rest import NO_ANSWER
 from pipeline import checkpoints, flink, kafka, plan
 from pipeline.jvm import jvm_errors
 from pipeline.operate import wait_for_the_end
-from pipeline.rest import ENDED, NO_ANSWER, FlinkRest, unreachable
+from pipeline.rest import ENDED, FlinkRest, unreachable
 from pipeline.rights import check_job_rights
 from pipeline.run import POLL_S, check_engine, with_epoch
+from pipeline.topics import check_topics
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def submit(
     started = time.monotonic()
     settings = with_epoch(settings)
     engine = check_engine(settings)
-    kafka.check_topics(settings)
+    check_topics(settings)
     check_job_rights(settings)
     kafka.check_transactions(settings)
     check_cluster(settings, rest)

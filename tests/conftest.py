@@ -50,7 +50,7 @@ def broker_settings(
 @pytest.fixture
 def settings(broker_settings: Settings, tmp_path: Path) -> Settings:
     """Settings of the session's broker with topics and folders of this test's own."""
-    from pipeline.kafka import ensure_topics
+    from pipeline.topics import ensure_topics
 
     number = next(_numbers)
     kafka = broker_settings.kafka.model_copy(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pyflink.table import DataTypes
 from pyflink.table.udf import FunctionContext, ScalarFunction, udf
 
+from udfs.beam import without_sampling
 from udfs.flight_recorder import FlightRecorder
 from udfs.lifeline import end_with_the_jvm
 from udfs.ranker import RankSettings, answer_recorded, ranker
@@ -40,6 +41,7 @@ class Rank(ScalarFunction):  # type: ignore[misc]
 
     def open(self, function_context: FunctionContext) -> None:
         end_with_the_jvm()
+        without_sampling()
         self._ranker = ranker(self._settings)
         self._recorder = FlightRecorder(self._settings.suspects)
         # Without metrics Flink gives no metric group, and asking for it is an error.

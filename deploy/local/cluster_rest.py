@@ -1,25 +1,45 @@
-"""What Flink's REST interface on loopback tells of the cluster."""
+"""Flink's REST interface: how it is reached, and what it tells of a cluster."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
 from http.client import HTTPException
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
+
+ANSWER_S = 5.0
+"""How long a JobManager may take to answer before it counts as unreachable."""
+NO_ANSWER = (OSError, HTTPException, ValueError)
+"""What asking may raise: it is not up yet, is closing, or knows nothing of the kind."""
 
 Slots = dict[str, dict[str, int]]
 """``{"slots", "free_slots"}`` of each registered TaskManager, by its resource id."""
 
-# Loopback: a proxy of the environment has no part in it.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def ask(url: str, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
+    """The answer as JSON, through the environment's proxy unless it comes from loopback.
+
+    Raises:
+        one of NO_ANSWER: nobody answers, or not yet, or it refuses.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url + path, data, headers, method=method)  # noqa: S310 - http
+    local = _is_loopback(urlsplit(url).hostname or "")
+    connect = _WITHOUT_PROXY.open if local else urllib.request.urlopen
+    with connect(request, timeout=ANSWER_S) as reply:
+        return json.load(reply)
 
 
 def get(url: str, path: str) -> Any:
-    """The answer as JSON; None if nobody answers, or not yet."""
+    """As `ask`, but None without an answer."""
     try:
-        with _OPENER.open(f"{url}{path}", timeout=5) as reply:
-            return json.load(reply)
-    except (OSError, HTTPException, ValueError):
+        return ask(url, path)
+    except NO_ANSWER:
         return None
 
 
@@ -36,6 +56,17 @@ def taskmanagers(url: str) -> Slots | None:
 
 def jobs(url: str) -> list[dict[str, str]]:
     """Id, name and state of each job, the newest first."""
-    answer = get(url, "/jobs/overview") or {"jobs": []}
-    newest_first = sorted(answer["jobs"], key=lambda job: -int(job["start-time"]))
-    return [{"id": job["jid"], "name": job["name"], "state": job["state"]} for job in newest_first]
+    found = newest_first(get(url, "/jobs/overview") or {"jobs": []})
+    return [{"id": job["jid"], "name": job["name"], "state": job["state"]} for job in found]
+
+
+def newest_first(overview: dict[str, Any]) -> list[dict[str, Any]]:
+    """The jobs of an answer to ``/jobs/overview``."""
+    return sorted(overview["jobs"], key=lambda job: -int(job["start-time"]))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"

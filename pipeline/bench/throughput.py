@@ -11,6 +11,7 @@ from pipeline.bench.load import USERS, send, shop_events, stamped, train
 from pipeline.bench.measure import now_ms, peak_memory
 from pipeline.config import Settings, with_values
 from pipeline.scratch import running_broker, scratch_settings, started_job
+from pipeline.topics import ensure_topics
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def one_run(settings: Settings, number: int, events: int, users: int) -> dict[st
     """One run from empty state, with a topic of its own for its lists."""
     topic = f"{settings.kafka.recommendations_topic}-{number}"
     settings = with_values(settings, {"kafka.recommendations_topic": topic})
-    kafka.ensure_topics(settings)
+    ensure_topics(settings)
     started_ms = now_ms()
     with started_job(settings, "--bounded") as job, peak_memory(job.pid) as peak_rss_mb:
         job.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import kafka
 from pipeline.config import Settings, with_values
 from pipeline.sources.synthetic import Shop
+from pipeline.topics import ensure_topics
 from schemas import codec
 from tests.chaos.stage import Stage, Told, headrace, until
 from tests.chaos.verdict import Evidence, List, Row, judged
@@ -41,6 +43,7 @@ class Sender(Thread):
     """Sends a log at a steady pace until it is told to stop.
 
     Attributes:
+        extra: records to be sent before the next one of the log.
         sent: records handed over so far.
         kept: records as Kafka keeps them, and when they were handed over.
         error: what went wrong.
@@ -48,6 +51,7 @@ class Sender(Thread):
 
     def __init__(self, settings: Settings, log: Iterable[scenario.Sent]) -> None:
         super().__init__(daemon=True)
+        self.extra: deque[scenario.Sent] = deque()
         self.sent = 0
         self.kept: list[tuple[Record, float]] = []
         self.error: Exception | None = None
@@ -76,7 +80,7 @@ class Sender(Thread):
         producer = Producer(kafka.producer_config(self._settings.kafka) | more)
         topic = self._settings.kafka.events_topic
         began = time.monotonic()
-        for number, record in enumerate(self._log):
+        for number, record in enumerate(self._records()):
             while (wait_s := began + number / RATE - time.monotonic()) > 0:
                 producer.poll(min(wait_s, 0.05))
             if self._ending.is_set():
@@ -85,6 +89,12 @@ class Sender(Thread):
             producer.produce(topic, record.value, record.key, on_delivery=keep)
             self.sent = number + 1
         producer.flush()
+
+    def _records(self) -> Iterator[scenario.Sent]:
+        for record in self._log:
+            while self.extra:
+                yield self.extra.popleft()
+            yield record
 
     def _keep(self, at_s: float, error: object, message: Message) -> None:
         if error is not None:
@@ -137,6 +147,7 @@ class Play:
     Attributes:
         settings: of the job.
         job_id: of the newest job.
+        quarantined: records that the job is to set aside.
         evidence: after `finish`.
     """
 
@@ -146,6 +157,7 @@ class Play:
         self.stage = stage
         self.fault = fault
         self.job_id = ""
+        self.quarantined: list[Place] = []
         self.evidence: Evidence | None = None
         folder = stage.settings.run_dir / f"play-{number}"
         self.settings = with_values(
@@ -160,7 +172,7 @@ class Play:
         self._hit_s = 0.0
 
     def __enter__(self) -> Play:
-        kafka.ensure_topics(self.settings)
+        ensure_topics(self.settings)
         self.submit()
         self._arrivals = Arrivals(self.settings)
         self._arrivals.start()
@@ -189,13 +201,11 @@ class Play:
         return told.result
 
     def try_to_submit(self, *more: str) -> Told:
-        address = self.stage.rest.url.removeprefix("http://")
-        return headrace(self.settings, "submit", "--jobmanager", address, *more)
+        return headrace(self.settings, "submit", *more)
 
     def stop(self, *more: str) -> dict[str, Any]:
         """`headrace stop`."""
-        address = self.stage.rest.url.removeprefix("http://")
-        told = headrace(self.settings, "stop", "--jobmanager", address, *more)
+        told = headrace(self.settings, "stop", *more)
         assert told.exit_code == 0, told
         return told.result
 
@@ -207,6 +217,16 @@ class Play:
             lambda: self.stage.checkpoints(self.job_id)["completed"] >= checkpoints, "checkpoints"
         )
         self._hit_s = time.monotonic()
+
+    def send(self, record: scenario.Sent) -> Place:
+        """Send one more record, unlike all others; where it lies."""
+        self._sender.extra.append(record)
+        kept = self._sender.kept
+        [place] = until(
+            lambda: [one.place for one, _ in kept.copy() if one.value == record.value],
+            "place of the record",
+        )
+        return place
 
     def _until_sent(self, record: int) -> None:
         until(lambda: self._sender.error or self._sender.sent >= record, f"record {record}")
@@ -236,6 +256,8 @@ class Play:
         self._until_sent(self._sender.sent + TAIL)
         self._sender.stop()
         reference = Reference(self.settings)
+        for place in self.quarantined:
+            reference.quarantine(place)
         reference.take(sorted(record for record, _ in self._sender.kept))
         outcomes = Outcomes(self.settings)
         outcomes.wait_for(len(self._sender.kept))

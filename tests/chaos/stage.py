@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from deploy.local import broker, cluster
 from deploy.local.cluster_config import ClusterFolder
 from deploy.local.cluster_process import ClusterProcess, orphans
+from deploy.local.cluster_rest import NO_ANSWER
 from deploy.local.process import ProcessRecord
 from pipeline.config import Settings
-from pipeline.rest import ENDED, NO_ANSWER, FlinkRest
+from pipeline.rest import ENDED, FlinkRest
 from pipeline.scratch import job_environment
 
 PATIENCE_S = 180.0
@@ -104,8 +105,13 @@ class Stage:
     def mend(self) -> None:
         """Start what is gone, as `headrace up` and `headrace cluster up` do."""
         self.start_broker()
-        cluster.start(self.settings.cluster, self.settings.run_dir, TASKMANAGERS)
+        self.replace()
         until(lambda: self.status().slots == TASKMANAGERS, "slots of all TaskManagers")
+
+    def replace(self) -> int:
+        """Start what is gone of the cluster; how many processes that was."""
+        told = cluster.start(self.settings.cluster, self.settings.run_dir, TASKMANAGERS)
+        return told.note.count(" was gone")
 
     def cancel_jobs(self) -> None:
         """End what runs, and wait until all slots are free."""

@@ -11,8 +11,8 @@ import pytest
 
 from deploy.local import broker
 from deploy.local.process import ProcessRecord
-from pipeline import kafka
 from pipeline.config import Settings, load_settings
+from pipeline.topics import check_topics, ensure_topics
 from schemas.errors import BrokerError
 
 
@@ -105,13 +105,13 @@ def test_a_broker_from_start_to_stop(settings: Settings) -> None:
     first = broker.start(local, run_dir)
     assert first.running
     assert broker.start(local, run_dir).note == "was running"
-    kafka.ensure_topics(settings)
+    ensure_topics(settings)
 
     process = ProcessRecord.of(first.pid or 0)
     process.stop(patience_s=0)
     again = broker.start(local, run_dir)
     assert again.note.startswith(f"removed a stale pid file: process {first.pid} is gone; started")
-    kafka.check_topics(settings)
+    check_topics(settings)
 
     assert broker.stop(local, run_dir).note == "stopped"
     assert broker.stop(local, run_dir).note == "was not running"

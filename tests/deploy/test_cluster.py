@@ -17,8 +17,9 @@ from deploy.local.cluster import ClusterStatus
 from deploy.local.cluster_config import ClusterFolder
 from deploy.local.cluster_process import ClusterProcess, orphans
 from deploy.local.process import ProcessRecord
-from pipeline.config import Settings, load_settings
+from pipeline.config import Settings, load_settings, with_values
 from schemas.errors import FlinkError
+from tests.chaos.stage import headrace
 
 PATIENCE_S = 120.0
 
@@ -251,6 +252,13 @@ def test_a_job_outlives_its_jobmanager(
         told = status(settings)
         assert (told.url, told.jobs[0]["state"]) == (other, "RUNNING")
         assert told.note == f"{leader} is gone; `headrace cluster up` mends it"
+
+        asking = asking_first(leader, settings)
+        found = headrace(asking, "status").result["job"]
+        assert (found["job_id"], found["state"], found["url"]) == (job, "RUNNING", other)
+        ended = headrace(asking, "stop").result
+        assert (ended["job_id"], ended["state"]) == (job, "CANCELED")
+        assert ended["checkpoint"] is not None
     finally:
         stopped = cluster.stop(settings.cluster, settings.run_dir)
     assert stopped.note.endswith("zookeeper")
@@ -261,6 +269,15 @@ def leading_jobmanager(settings: Settings) -> str:
     logs = ClusterFolder(settings.run_dir).logs
     [log] = [log for log in logs.glob("flink-jobmanager-*.log") if granted in log.read_text()]
     return "-".join(log.name.split("-")[1:3])
+
+
+def asking_first(jobmanager: str, settings: Settings) -> Settings:
+    """The job's settings, by which commands know the address of this JobManager as the first."""
+    values: dict[str, object] = {"job.name": "ticking"}
+    if jobmanager == "jobmanager-2":
+        values["cluster.rest_port"] = settings.cluster.standby_rest_port
+        values["cluster.standby_rest_port"] = settings.cluster.rest_port
+    return with_values(settings, values)
 
 
 def listening_addresses(pid: str) -> list[str]:

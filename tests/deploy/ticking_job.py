@@ -21,6 +21,7 @@ def main(rest_port: str, checkpoints: str) -> None:
     [python_jar] = (flink_home() / "opt").glob("flink-python-*.jar")
     config = Configuration()
     for name, value in {
+        "pipeline.name": "ticking",
         "execution.target": "remote",
         "rest.address": "127.0.0.1",
         "rest.port": rest_port,

@@ -17,6 +17,7 @@ from pipeline.scratch import running_job
 from pipeline.sender import new_producer
 from pipeline.sources.base import EVENT_TYPES
 from pipeline.sources.synthetic import Shop
+from pipeline.topics import ensure_topics
 from tests.integration import scenario
 from tests.integration.reference import Place, Record, Reference, decoded, source_of
 
@@ -61,7 +62,7 @@ def job_settings(broker_settings: Settings, tmp_path_factory: pytest.TempPathFac
         {f"kafka.{topic}_topic": f"laws.{topic}" for topic in topics}
         | {"kafka.audit_topic": "laws.audit", "run_dir": folder, "engine.store": folder / "store"},
     )
-    kafka.ensure_topics(settings)
+    ensure_topics(settings)
     return settings
 
 

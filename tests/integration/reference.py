@@ -68,9 +68,16 @@ class Reference:
     times: dict[Place, int] = field(default_factory=dict)
     packed: dict[Place, bytes] = field(default_factory=dict)
 
+    def quarantine(self, place: Place) -> None:
+        """The record there is to be set aside: a dead letter, and never applied."""
+        self.outcomes[place] = Outcome.DEAD_LETTERED
+        self.reasons[place] = Reason.QUARANTINED
+
     def take(self, records: Iterable[Record]) -> None:
         """Fold in records, those of one user in the order of the job."""
         for record in records:
+            if self.reasons.get(record.place) is Reason.QUARANTINED:
+                continue
             schema = "user_event" if record.place.stage == "events" else "control"
             verdict = judge(
                 record.value, record.key, record.timestamp_ms, self.settings.decode, schema

@@ -17,6 +17,7 @@ DOUBLED_SHARE = 0.05
 DISORDER_SHARE = 0.05
 DISORDER_MS = 2 * 3_600_000  # twice the allowed lateness: half of them are late
 FORGOTTEN_USERS = 12
+DEADLY_ITEM = "deadly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ def hostile_log(shop: Shop, start_ms: int, count: int = EVENTS) -> Iterator[Sent
         if chance.random() < BAD_SHARE:
             yield chance.choice(list(BAD.values()))(event)
     yield from held_back
+
+
+def deadly(event_time: int) -> Sent:
+    """A good event, known by its item, of a user who has others before and after it."""
+    return _encoded(UserEvent(DEADLY_ITEM, "user-00007", DEADLY_ITEM, "click", event_time))
 
 
 def order(user_id: str, action: str, as_of_ms: int) -> Sent:

@@ -14,16 +14,15 @@ from rich.console import Console
 from engines.catalogue import item_hash
 from engines.registry import Registry
 from pipeline.config import Settings, with_values
-from pipeline.kafka import ensure_topics
 from pipeline.quarantine import quarantine, release, suspects_folder
 from pipeline.rest import FlinkRest
 from pipeline.run import job_status
 from pipeline.scratch import running_job
-from pipeline.sources.base import UserEvent
 from pipeline.sources.synthetic import Shop
+from pipeline.topics import ensure_topics
 from schemas import codec
 from schemas.errors import FlinkError
-from schemas.reasons import Outcome, Reason
+from schemas.reasons import Reason
 from tests.engines.examples import events, fit
 from tests.integration import scenario
 from tests.integration.conftest import PATIENCE_S, START_MS, Outcomes, read_lists, send
@@ -42,7 +41,7 @@ from udfs import ranker
 healthy = ranker.Ranker.rank
 
 def deadly(self, users, requests):
-    if (requests.histories(50).item_hash == {item_hash("deadly")}).any():
+    if (requests.histories(50).item_hash == {item_hash(scenario.DEADLY_ITEM)}).any():
         ctypes.string_at(0)
     return healthy(self, users, requests)
 
@@ -82,7 +81,7 @@ def survived(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory
             outcomes = Outcomes(settings)
             sent = send(settings, settings.kafka.events_topic, log[:middle])
             outcomes.wait_for(len(sent))
-            log.insert(middle + 20, deadly_event(START_MS + middle * scenario.INTERVAL_MS))
+            log.insert(middle + 20, scenario.deadly(START_MS + middle * scenario.INTERVAL_MS))
             sent += send(settings, settings.kafka.events_topic, log[middle:])
             outcomes.wait_for(len(sent))
             status = job_status(settings)
@@ -121,18 +120,11 @@ def job_settings(broker_settings: Settings, folder: Path) -> Settings:
     return settings
 
 
-def deadly_event(event_time: int) -> scenario.Sent:
-    """A good event of a user who has others before and after it."""
-    event = UserEvent("deadly", "user-00007", "deadly", "click", event_time)
-    return scenario.Sent(event.user_id.encode(), codec.encode("user_event", event.as_record()))
-
-
 def reference(settings: Settings, sent: list[Record], killer: Place) -> Reference:
     """As if the killer had never been applied."""
     expected = Reference(settings)
-    expected.take(record for record in sent if record.place != killer)
-    expected.outcomes[killer] = Outcome.DEAD_LETTERED
-    expected.reasons[killer] = Reason.QUARANTINED
+    expected.quarantine(killer)
+    expected.take(sent)
     return expected
 
 

@@ -18,9 +18,10 @@ from rich.console import Console
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
-from pipeline.scratch import running_job
+from pipeline.scratch import running_job, started_job, wait_until_running
 from pipeline.sources.synthetic import Shop
 from schemas import codec
+from tests.chaos.stage import headrace
 from tests.engines.examples import events, fit
 from tests.integration import scenario
 from tests.integration.conftest import PATIENCE_S, START_MS, read_lists, send
@@ -151,6 +152,18 @@ def test_a_killed_python_worker_loses_nothing(
     assert states_in(lists) == expected
     if settings.job.delivery == "exactly-once":
         assert len(lists) == len(expected)
+
+
+@pytest.mark.parametrize("job_settings", ["at-least-once"], indirect=True)
+def test_stop_cancels_it_and_both_tell_so(job_settings: Settings) -> None:
+    job_settings.run_dir.mkdir()
+    with started_job(job_settings) as job:
+        wait_until_running(job_settings, job)
+        stopped = headrace(job_settings, "stop")
+        assert (stopped.exit_code, stopped.result["state"]) == (0, "CANCELED")
+        assert job.wait(PATIENCE_S) == 0
+    told = json.loads((job_settings.run_dir / "job.log").read_text().splitlines()[-1])
+    assert (told["state"], told["job_id"]) == ("CANCELED", stopped.result["job_id"])
 
 
 class Seen:

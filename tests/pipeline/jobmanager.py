@@ -19,20 +19,22 @@ class JobManager(FlinkRest):
 
     Attributes:
         answers: by path without query; a list is said one by one, its last item for ever; an int is
-            an HTTP status.
+            an HTTP status; None closes the connection without a word.
+        after_cancel: the answer about a job from its cancelling on.
         asked: method, path and body of every request.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.answers: Answers = {}
+        self.after_cancel: Answers | None = {"state": "CANCELED"}
         self.asked: list[tuple[str, str, Any]] = []
 
     def answer(self, method: str, path: str, body: Any) -> Any:
         self.asked.append((method, path, body))
         plain = path.partition("?")[0]
         if method == "PATCH":  # a job that is cancelled ends
-            self.answers[plain] = {"state": "CANCELED"}
+            self.answers[plain] = self.after_cancel
             return {}
         found = self.answers.get(plain, 404)
         if isinstance(found, list):
@@ -49,6 +51,8 @@ def jobmanager() -> Iterator[JobManager]:
             length = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(length)) if length else None
             answer = told.answer(self.command, self.path, body)
+            if answer is None:
+                return
             self.send_response(answer if isinstance(answer, int) else 200)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from deploy.local.process import ProcessRecord
 from pipeline import operate
-from pipeline.config import Settings, load_settings
+from pipeline.cli import app
+from pipeline.config import Settings, load_settings, with_values
 from pipeline.rest import FlinkRest
 from pipeline.run import STATUS_FILE, free_ports
 from schemas.errors import FlinkError
@@ -62,20 +64,32 @@ def test_an_address_may_be_written_as_one_has_it(settings: Settings, address: st
     assert operate.jobmanager(settings, address).url == "http://flink:8081"
 
 
+def test_several_addresses_are_separated_by_commas(settings: Settings) -> None:
+    assert operate.jobmanager(settings, "a:1,b:2").urls == ("http://a:1", "http://b:2")
+
+
 @pytest.mark.parametrize("address", ["flink", ":8081", "flink:", "flink:web", "https://flink:1/x"])
 def test_what_is_no_address_is_refused(settings: Settings, address: str) -> None:
     with pytest.raises(FlinkError, match="cannot be read") as error:
-        operate.jobmanager(settings, address)
+        operate.jobmanager(settings, f"flink:8081,{address}")
     assert error.value.received == address
 
 
 def test_without_an_address_the_running_job_is_meant_else_the_local_cluster(
     settings: Settings,
 ) -> None:
-    assert operate.jobmanager(settings, None).url == "http://127.0.0.1:19081"
-    running = asdict(ProcessRecord.of(os.getpid())) | {"url": "http://127.0.0.1:1"}
+    assert operate.jobmanager(settings, None).urls == ("http://127.0.0.1:19081",)
+    standby = with_values(settings, {"cluster.high_availability": True})
+    local = ("http://127.0.0.1:19081", "http://127.0.0.1:19082")
+    assert operate.jobmanager(standby, None).urls == local
+    run_by_us(settings, "http://127.0.0.1:1")
+    assert operate.jobmanager(standby, None).urls == ("http://127.0.0.1:1",)
+
+
+def run_by_us(settings: Settings, url: str) -> None:
+    """As if this process were a `headrace run`."""
+    running = asdict(ProcessRecord.of(os.getpid())) | {"url": url}
     (settings.run_dir / STATUS_FILE).write_text(json.dumps(running))
-    assert operate.jobmanager(settings, None).url == "http://127.0.0.1:1"
 
 
 def test_status_tells_of_the_job_even_without_kafka(settings: Settings, flink: JobManager) -> None:
@@ -141,6 +155,40 @@ def test_stop_with_a_savepoint_waits_for_it(settings: Settings, flink: JobManage
     assert body == {"targetDirectory": folder, "drain": False}
 
 
+@pytest.mark.parametrize("of_headrace_run", [True, False])
+def test_a_jobmanager_that_is_gone_after_the_cancel(
+    settings: Settings, flink: JobManager, of_headrace_run: bool
+) -> None:
+    """That of `headrace run` closes with its job; of another nobody knows what became of it."""
+    flink.after_cancel = None
+    if of_headrace_run:
+        run_by_us(settings, flink.url)
+    told = operate.stop(settings, flink, QUIET, savepoint=False)
+    assert told["state"] == ("CANCELED" if of_headrace_run else "UNKNOWN")
+
+
+def test_a_jobmanager_that_is_gone_after_the_savepoint(
+    settings: Settings, flink: JobManager
+) -> None:
+    complete = {"status": {"id": "COMPLETED"}, "operation": {"location": "file:/savepoint-1"}}
+    flink.answers |= {
+        "/jobs/a/stop": {"request-id": "r"},
+        "/jobs/a/savepoints/r": complete,
+        "/jobs/a": None,
+    }
+    assert operate.stop(settings, flink, QUIET, savepoint=True)["state"] == "FINISHED"
+
+
+def test_the_command_fails_if_the_end_of_the_job_is_not_known(
+    settings: Settings, flink: JobManager
+) -> None:
+    where = ["--set", f"run_dir={settings.run_dir}", "--jobmanager", flink.url]
+    flink.after_cancel = None
+    assert CliRunner().invoke(app, ["stop", *where]).exit_code == FlinkError.exit_code
+    flink.answers["/jobs/a"] = flink.after_cancel = {"state": "CANCELED"}
+    assert CliRunner().invoke(app, ["stop", *where]).exit_code == 0
+
+
 def test_a_savepoint_that_fails_is_told(settings: Settings, flink: JobManager) -> None:
     cause = {"stack-trace": "java.io.IOException: disk full\n at x"}
     failed = {"status": {"id": "COMPLETED"}, "operation": {"failure-cause": cause}}
@@ -148,6 +196,25 @@ def test_a_savepoint_that_fails_is_told(settings: Settings, flink: JobManager) -
     with pytest.raises(FlinkError, match="the job goes on") as error:
         operate.stop(settings, flink, QUIET, savepoint=True)
     assert error.value.received == "java.io.IOException: disk full"
+
+
+def test_the_standby_is_asked_when_the_leader_is_gone(
+    settings: Settings, flink: JobManager, free_ports: Callable[[int], list[int]]
+) -> None:
+    [gone] = free_ports(1)
+    rest = operate.jobmanager(settings, f"127.0.0.1:{gone},{flink.url}")
+    found = operate.find(settings, rest)
+    assert (found, rest.url) == (job("a", "RUNNING"), flink.url)
+    assert operate.stop(settings, rest, QUIET, savepoint=False)["state"] == "CANCELED"
+
+
+def test_no_jobmanager_of_several(
+    settings: Settings, free_ports: Callable[[int], list[int]]
+) -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in free_ports(2)]
+    with pytest.raises(FlinkError, match="No JobManager answers") as error:
+        operate.stop(settings, FlinkRest(*urls), QUIET, savepoint=False)
+    assert all(url in error.value.expected and url in error.value.received for url in urls)
 
 
 @pytest.mark.parametrize("state", [None, "FAILED"])

@@ -17,6 +17,7 @@ from engines.registry import Registry
 from pipeline import flink, kafka
 from pipeline.cli import app
 from pipeline.config import Settings, as_environment, load_settings, with_values
+from pipeline.topics import ensure_topics
 from tests.engines.examples import events, fit
 
 
@@ -147,7 +148,7 @@ class TestBroker:
 
     def test_lists_on_a_topic_that_is_not_compacted(self, settings: Settings) -> None:
         plain = f"{settings.kafka.dead_letters_topic}-plain"
-        kafka.ensure_topics(with_values(settings, {"kafka.dead_letters_topic": plain}))
+        ensure_topics(with_values(settings, {"kafka.dead_letters_topic": plain}))
         told = refusal(with_values(settings, {"kafka.recommendations_topic": plain}), 6)
         assert plain in told
         assert "expected: cleanup.policy=compact" in told

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from deploy.local import broker
 from deploy.local.process import ProcessRecord
-from pipeline import kafka, scratch
+from pipeline import scratch, topics
 from pipeline.config import Settings, load_settings
 from pipeline.scratch import check_job, end, job_environment, running_broker, scratch_settings
 from pipeline.sections import KafkaSettings
@@ -92,7 +92,7 @@ def test_however_it_ends_the_broker_is_stopped(
 
     monkeypatch.setattr(broker, "start", lambda *_: step("start"))
     monkeypatch.setattr(broker, "stop", lambda _, run_dir: stopped.append(run_dir))
-    monkeypatch.setattr(kafka, "ensure_topics", lambda _: step("topics"))
+    monkeypatch.setattr(topics, "ensure_topics", lambda _: step("topics"))
     with (
         pytest.raises(KeyboardInterrupt),
         running_broker(settings, Console(file=StringIO())),

@@ -15,13 +15,14 @@ import pytest
 
 from deploy.local.registry import LocalRegistry
 from engines.registry import Registry
-from pipeline import kafka, schemas
+from pipeline import schemas
 from pipeline.config import Settings, as_environment, load_settings, with_values
 from pipeline.framing import decoder, encoder
 from pipeline.layers import env_name
 from pipeline.run import job_status
 from pipeline.scratch import end
 from pipeline.sources.base import UserEvent
+from pipeline.topics import ensure_topics
 from schemas import codec
 from schemas.errors import CodecError
 from schemas.reasons import Reason
@@ -134,7 +135,7 @@ def settings(
         "registry.framing": "confluent",
     }
     settings = load_settings(flags=flags, environ={})
-    kafka.ensure_topics(settings)
+    ensure_topics(settings)
     store = Registry(settings.engine.store)
     store.add(fit(events("abcd", "abd")).draft(batch=64, k=3), "tiny")
     store.activate("tiny")
