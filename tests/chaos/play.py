@@ -78,7 +78,9 @@ class Sender(Thread):
         began = time.monotonic()
         for number, record in enumerate(self._log):
             while (wait_s := began + number / RATE - time.monotonic()) > 0:
-                producer.poll(min(wait_s, 0.05))
+                # poll() takes whole milliseconds: it would spin through the last one of each wait.
+                time.sleep(min(wait_s, 0.05))
+                producer.poll(0)
             if self._ending.is_set():
                 break
             keep = partial(self._keep, time.monotonic())
