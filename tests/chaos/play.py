@@ -222,7 +222,9 @@ class Play:
 
     def until_fresh(self) -> float:
         """Seconds from the fault to the first list of an event that was sent after it."""
-        return until(lambda: min(self._fresh(), default=0.0), "fresh list") - self._hit_s
+        # Seldom, because it looks through all records, and the job needs the cores meanwhile.
+        fresh_s = until(lambda: min(self._fresh(), default=0.0), "fresh list", every_s=0.5)
+        return fresh_s - self._hit_s
 
     def _fresh(self) -> Iterator[float]:
         first_s = self._arrivals.first_s
