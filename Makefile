@@ -1,4 +1,4 @@
-# `make` lists the targets. Everything lands in .venv, udfs/jars and deploy/local/lib.
+# `make` lists the targets. Everything lands in .venv, udfs/jars and deploy/local.
 
 # The first of these that is a Python 3.10 to 3.12; `make setup PYTHON=...` names another.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -12,6 +12,7 @@ CONNECTOR := udfs/jars/flink-sql-connector-kafka-$(CONNECTOR_VERSION).jar
 BROKER := deploy/local/lib/.done
 REGISTRY_VERSION := 2.6.13.Final
 REGISTRY := deploy/local/apicurio/.$(REGISTRY_VERSION)
+CLASSES := deploy/local/archives/.done
 MAVEN := mvn -q -B -Dstyle.color=never
 
 PACKAGES := pipeline udfs schemas engines deploy
@@ -23,7 +24,7 @@ BIN := .venv/bin
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-setup: $(VENV) jar ## Install everything: .venv, a JDK and Maven where missing, the jars
+setup: $(VENV) jar $(CLASSES) ## Install everything: .venv, a JDK and Maven where missing, the jars
 
 jar: job-jars $(BROKER) $(REGISTRY) ## Build the Java part, fetch connector, broker and registry
 
@@ -71,6 +72,10 @@ $(CONNECTOR):
 	$(MAVEN) org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
 		-Dartifact=org.apache.flink:flink-sql-connector-kafka:$(CONNECTOR_VERSION) \
 		-DoutputDirectory=$(CURDIR)/udfs/jars
+
+$(CLASSES): $(VENV) $(CONNECTOR) deploy/local/class_list.txt.gz
+	$(BIN)/python -m deploy.local.class_archive
+	@touch $@
 
 $(REGISTRY):
 	@deploy/setup.sh java

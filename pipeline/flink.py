@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import udfs
+from deploy.local.class_archive import archive_options
+from deploy.local.cluster_config import CONNECTOR, added_jars
 from deploy.local.java import java_home
 from pipeline.config import Settings
 from schemas.errors import FlinkError
@@ -17,13 +19,15 @@ if TYPE_CHECKING:
     from pyflink.table import TableEnvironment
 
 JARS = Path(udfs.__file__).parent / "jars"
-NEEDED_JARS = ("headrace-udfs.jar", "flink-sql-connector-kafka-5.0.0-2.2.jar")
+NEEDED_JARS = ("headrace-udfs.jar", CONNECTOR)
 
 # On two cores the serial collector takes 100 to 250 MB less than the parallel one, about as
 # fast. Classes fill 170 MB; without that threshold they would mean five full collections at start.
 JVM_ARGS = "-Xms256m -XX:+UseSerialGC -XX:MetaspaceSize=192m -XX:-UsePerfData -Xshare:auto"
 
-RESTARTS_IN_A_ROW = "20"
+FIRST_BACKOFF = "100 ms"
+"""Each wait before a restart is 1.5 times the last one, up to a minute."""
+RESTARTS_IN_A_ROW = "26"
 """After so many failures, about 12 minutes, without a healthy hour in between the job gives up."""
 RETAINED_CHECKPOINTS = "3"
 """Should the newest be spoilt on disk, there are older ones."""
@@ -69,6 +73,7 @@ def configuration(settings: Settings) -> dict[str, str]:
         "execution.checkpointing.incremental": "true",
         "state.backend.type": job.state_backend,
         "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": FIRST_BACKOFF,
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": RESTARTS_IN_A_ROW,
         "python.executable": job.python or sys.executable,
         "python.client.executable": sys.executable,
@@ -122,7 +127,11 @@ def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvi
     log_dir.mkdir(parents=True, exist_ok=True)
     os.environ |= {
         "JAVA_HOME": str(java_home()),
-        "JVM_ARGS": f"-Xmx{settings.job.heap_mb}m {JVM_ARGS}",
+        "JVM_ARGS": " ".join(
+            [f"-Xmx{settings.job.heap_mb}m", JVM_ARGS, *archive_options("client")]
+        ),
+        # PyFlink puts its own jar on the class path itself.
+        "HADOOP_CLASSPATH": os.pathsep.join(str(jar) for jar in added_jars()[1:]),
         "FLINK_LOG_DIR": str(log_dir.resolve()),
         "_python_worker_execution_mode": "process",
     }

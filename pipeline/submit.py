@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import engines
 import schemas
 import udfs
-from deploy.local.cluster_config import python_jar
+from deploy.local.cluster_config import CONNECTOR, added_jars
 from deploy.local.cluster_rest import NO_ANSWER
 from pipeline import checkpoints, flink, kafka, plan
 from pipeline.jvm import jvm_errors
@@ -157,8 +157,7 @@ def send(settings: Settings, engine: Active, rest: FlinkRest, restored_from: str
 def remote(rest: FlinkRest, packages: Path) -> dict[str, str]:
     """Flink's settings for a client of a cluster."""
     address = urlsplit(rest.url)
-    # With pipeline.jars set, Flink no longer sends its own Python jar by itself.
-    jars = [*flink.jars(), python_jar()]
+    jars = jars_to_send(rest.get("/jobmanager/environment")["classpath"])
     return {
         "execution.target": "remote",
         "rest.address": str(address.hostname),
@@ -166,6 +165,19 @@ def remote(rest: FlinkRest, packages: Path) -> dict[str, str]:
         "pipeline.jars": ";".join(jar.resolve().as_uri() for jar in jars),
         "python.files": str(packages.resolve()),
     }
+
+
+def jars_to_send(class_path: Sequence[str]) -> list[Path]:
+    """The job's jars and Flink's own for Python, less what the cluster has.
+
+    They are 50 MB, which every TaskManager that takes the job over would fetch.
+
+    Args:
+        class_path: of the JobManager.
+    """
+    there = {Path(entry).name for entry in class_path}
+    ours = [jar for jar in flink.jars() if jar.name != CONNECTOR]
+    return [*ours, *(jar for jar in added_jars() if jar.name not in there)]
 
 
 def staged_packages(folder: Path) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.cluster_config import ClusterFolder, ClusterOptions, flink_home, python_jar
+from deploy.local.class_archive import archive_options
+from deploy.local.cluster_config import ClusterFolder, ClusterOptions, added_jars, flink_home
 from deploy.local.process import ProcessRecord
 
 # Variables of Flink's scripts that a caller may have set for a Flink of their own.
@@ -45,9 +47,9 @@ def launch(
         "FLINK_PID_DIR": str(folder.tmp / name),  # The scripts count processes there.
         # Fewer arenas of the C library: tens of MB less in a JVM of sixty threads.
         "MALLOC_ARENA_MAX": "2",
-        # Flink's way to add to the class path. Classes of a jar that comes with each job stay after
-        # the job: a TaskManager ran out of metaspace at the fourth one.
-        "HADOOP_CLASSPATH": str(python_jar()),
+        # Flink's way to add to the class path.
+        "HADOOP_CLASSPATH": os.pathsep.join(map(str, added_jars())),
+        "JVM_ARGS": " ".join(archive_options("cluster")),
         **_marks(name, folder),
     }
     unset = [word for variable in NOT_INHERITED for word in ("-u", variable)]

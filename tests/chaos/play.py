@@ -82,7 +82,9 @@ class Sender(Thread):
         began = time.monotonic()
         for number, record in enumerate(self._records()):
             while (wait_s := began + number / RATE - time.monotonic()) > 0:
-                producer.poll(min(wait_s, 0.05))
+                # poll() takes whole milliseconds: it would spin through the last one of each wait.
+                time.sleep(min(wait_s, 0.05))
+                producer.poll(0)
             if self._ending.is_set():
                 break
             keep = partial(self._keep, time.monotonic())
@@ -240,7 +242,9 @@ class Play:
 
     def until_fresh(self) -> float:
         """Seconds from the fault to the first list of an event that was sent after it."""
-        return until(lambda: min(self._fresh(), default=0.0), "fresh list") - self._hit_s
+        # Seldom, because it looks through all records, and the job needs the cores meanwhile.
+        fresh_s = until(lambda: min(self._fresh(), default=0.0), "fresh list", every_s=0.5)
+        return fresh_s - self._hit_s
 
     def _fresh(self) -> Iterator[float]:
         first_s = self._arrivals.first_s

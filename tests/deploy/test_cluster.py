@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deploy.local import cluster, cluster_rest
+from deploy.local.class_archive import archive
 from deploy.local.cluster import ClusterStatus
 from deploy.local.cluster_config import ClusterFolder
 from deploy.local.cluster_process import ClusterProcess, orphans
@@ -180,6 +181,13 @@ class TestACluster:
         assert [one["registered"] for one in two.taskmanagers] == [True, True]
 
         assert cluster.start(settings.cluster, settings.run_dir).note == "was running"
+
+    @pytest.mark.skipif(not archive("cluster").is_file(), reason="make setup makes the archive")
+    def test_every_java_uses_the_archive_of_classes(self, settings: Settings) -> None:
+        told = status(settings)
+        for one in (*told.masters, *told.taskmanagers):
+            # Java takes it out of its memory again where the class path is another.
+            assert str(archive("cluster")) in Path(f"/proc/{one['pid']}/maps").read_text()
 
     def test_it_is_not_mixed_with_one_of_other_settings(self, settings: Settings) -> None:
         more_slots = settings.cluster.model_copy(update={"slots": 2})

@@ -9,6 +9,7 @@ import pytest
 from pyflink.version import __version__ as flink_version
 from rich.console import Console
 
+from deploy.local.cluster_config import added_jars
 from pipeline import submit as submitting
 from pipeline.config import Settings, load_settings
 from pipeline.rest import FlinkRest
@@ -16,6 +17,7 @@ from pipeline.run import free_ports
 from pipeline.submit import (
     check_cluster,
     going_on_from,
+    jars_to_send,
     remote,
     staged_packages,
     wait_until_running,
@@ -82,12 +84,25 @@ def test_what_is_no_flink_at_all(settings: Settings, flink: JobManager) -> None:
         check_cluster(settings, flink)
 
 
-def test_the_client_is_told_where_the_cluster_is_and_what_to_send(tmp_path: Path) -> None:
-    told = remote(FlinkRest("http://flink:8081"), tmp_path)
-    assert (told["rest.address"], told["rest.port"]) == ("flink", "8081")
+def test_the_client_is_told_where_the_cluster_is_and_what_to_send(
+    flink: JobManager, tmp_path: Path
+) -> None:
+    flink.answers["/jobmanager/environment"] = {"classpath": ["/flink/lib/flink-dist-2.2.1.jar"]}
+    told = remote(FlinkRest(flink.url), tmp_path)
+    assert f"http://{told['rest.address']}:{told['rest.port']}" == flink.url
     jars = told["pipeline.jars"].split(";")
     assert any("flink-python-" in jar for jar in jars)
     assert all(urllib.request.urlopen(jar) for jar in jars)
+
+
+def test_what_the_cluster_has_on_its_class_path_is_not_sent() -> None:
+    has = [f"/elsewhere/{jar.name}" for jar in added_jars()]
+    all_of_them = {jar.name for jar in jars_to_send([])}
+    assert {jar.name for jar in jars_to_send(has[:1])} == all_of_them - {added_jars()[0].name}
+    # Ours has no version in its name: what is there may be of another release.
+    assert [jar.name for jar in jars_to_send([*has, "/x/headrace-udfs.jar"])] == [
+        "headrace-udfs.jar"
+    ]
 
 
 def test_packages_are_staged_without_what_the_workers_do_not_need(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+
 import pytest
 from apache_beam.runners.worker.statesampler import StateSampler, get_current_tracker
 from apache_beam.utils.counters import CounterFactory
