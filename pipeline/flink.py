@@ -12,7 +12,7 @@ import udfs
 from deploy.local.class_archive import archive_options
 from deploy.local.cluster_config import CONNECTOR, added_jars
 from deploy.local.java import java_home
-from pipeline.config import Settings
+from pipeline.config import Settings, with_values
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ FIRST_BACKOFF = "100 ms"
 """Each wait before a restart is 1.5 times the last one, up to a minute."""
 RESTARTS_IN_A_ROW = "26"
 """After so many failures, about 12 minutes, without a healthy hour in between the job gives up."""
+ARROW_BATCH_ROWS = 1000
+"""About the megabyte at which Beam sends what it has: Python ranks a bundle's first profiles while
+Java folds the next."""
+BACKFILL_BUNDLE_MS = 40
 RETAINED_CHECKPOINTS = "3"
 """Should the newest be spoilt on disk, there are older ones."""
 FAILED_CHECKPOINTS_IN_A_ROW = "100"
@@ -79,12 +83,18 @@ def configuration(settings: Settings) -> dict[str, str]:
         "python.client.executable": sys.executable,
         "python.fn-execution.bundle.size": str(job.bundle_size),
         "python.fn-execution.bundle.time": str(job.bundle_time_ms),
-        "python.fn-execution.arrow.batch.size": str(job.bundle_size),
+        "python.fn-execution.arrow.batch.size": str(min(job.bundle_size, ARROW_BATCH_ROWS)),
         "python.metric.enabled": str(job.python_metrics).lower(),
         # Plans name tables and functions and hold no copy of them.
         "table.plan.compile.catalog-objects": "IDENTIFIER",
         "table.plan.restore.catalog-objects": "IDENTIFIER",
     }
+
+
+def for_backfill(settings: Settings) -> Settings:
+    """For a run to the topics' end, where full bundles count for more than the age of a list."""
+    bundle_time_ms = max(settings.job.bundle_time_ms, BACKFILL_BUNDLE_MS)
+    return with_values(settings, {"job.bundle_time_ms": bundle_time_ms})
 
 
 def state_folder(settings: Settings, kind: str) -> str:

@@ -152,6 +152,8 @@ def run(
 
 def submit(settings: Settings, engine: Active, bounded: bool) -> RunningJob:
     [web_port] = free_ports(1)
+    if bounded:
+        settings = flink.for_backfill(settings)
     tables = flink.table_environment(settings, flink.mini_cluster(web_port))
     client = plan.load(tables, settings, engine, bounded=bounded).execute().get_job_client()
     return RunningJob(client, web_port)

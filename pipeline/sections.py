@@ -208,7 +208,8 @@ class JobSettings(Section):
     )
     emit: Literal["latest", "every"] = Field(
         default="latest",
-        description="latest: within a bundle only a user's newest list is ranked. every: all.",
+        description="latest: of what Python is handed at once, only a user's newest list is "
+        "ranked. every: all.",
     )
     delivery: Literal["at-least-once", "exactly-once"] = Field(
         default="at-least-once",
@@ -225,12 +226,15 @@ class JobSettings(Section):
         "At most the brokers' transaction.max.timeout.ms.",
     )
     bundle_size: int = Field(
-        default=2_000, ge=1, description="Profiles handed to Python at once, at most."
+        default=8_000,
+        ge=1,
+        description="Profiles of a bundle, at most; Python is handed 1,000 of them at once.",
     )
     bundle_time_ms: Millis = Field(
         default=5,
         ge=1,
-        description="How long a bundle waits for more profiles; Flink may take twice that.",
+        description="How long a bundle waits for more profiles; Flink may take twice that. "
+        "A bounded run waits for at least 40.",
     )
     buffer_timeout_ms: Millis = Field(
         default=5,

@@ -79,7 +79,7 @@ class Cells:
         return cls(raw, np.concatenate([cells.used for cells in columns], axis=-1))
 
     def __getitem__(self, at: NDArray[np.int64]) -> Cells:
-        return Cells(self.raw[at], self.used[at])
+        return Cells(self.raw.take(at, axis=0), self.used.take(at, axis=0))
 
     def where(self, wanted: NDArray[np.bool_]) -> Cells:
         """Empty strings where not ``wanted`` ``[...]``."""
@@ -92,7 +92,7 @@ class Cells:
     def strings(self, prefix: bytes = b"") -> list[bytes]:
         """``[n]`` strings without their padding, behind a prefix."""
         flat = self.raw[self.used].tobytes()
-        ends = self.used.sum(axis=1).cumsum().tolist()
+        ends = self.used.view(np.uint8).sum(axis=1, dtype=np.uint32).cumsum().tolist()
         return [prefix + flat[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
@@ -104,15 +104,18 @@ def fixed(raw: NDArray[np.uint8]) -> Cells:
 def longs(values: NDArray[np.int64]) -> Cells:
     """Avro ``int`` and ``long``: zigzag, then seven bits a byte, low bits first.
 
+    The cells are as wide as the longest of these numbers.
+
     Args:
         values: ``[...]``.
     """
     zigzag = ((values << 1) ^ (values >> 63)).astype(np.uint64)
-    rest = zigzag[..., None] >> SEVENS
+    longest = max(1, -(-int(zigzag.max(initial=0)).bit_length() // 7))
+    rest = zigzag[..., None] >> SEVENS[:longest]
     used = rest != 0
     used[..., 0] = True
-    raw = (rest & np.uint64(0x7F)).astype(np.uint8)
-    raw[..., :-1] |= np.where(used[..., 1:], np.uint8(0x80), np.uint8(0))
+    raw = rest.astype(np.uint8) & np.uint8(0x7F)
+    raw[..., :-1] |= used[..., 1:].view(np.uint8) << 7
     return Cells(raw, used)
 
 

@@ -10,6 +10,7 @@ from pipeline.bench.figures import circumstances, medians, middle_rate
 from pipeline.bench.load import USERS, send, shop_events, stamped, train
 from pipeline.bench.measure import now_ms, peak_memory
 from pipeline.config import Settings, with_values
+from pipeline.flink import for_backfill
 from pipeline.scratch import running_broker, scratch_settings, started_job
 from pipeline.topics import ensure_topics
 from schemas.errors import FlinkError
@@ -67,7 +68,7 @@ def throughput(
         "state_bytes_per_user": runs[-1]["state_bytes_per_user"],
         "runs": runs,
         "load": {"events": events, "users": users, "skew": skew},
-        **circumstances(settings, engine),
+        **circumstances(for_backfill(settings), engine),
     }
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import load_settings
-from pipeline.flink import configuration
+from pipeline.flink import configuration, for_backfill
 
 MULTIPLIER, LONGEST_S = 1.5, 60.0
 """Flink's defaults."""
@@ -21,3 +21,18 @@ def test_a_failure_is_answered_at_once_and_a_lasting_one_given_up_after_12_minut
         waited_s += wait_s
         wait_s = min(wait_s * MULTIPLIER, LONGEST_S)
     assert 11 * 60 < waited_s < 13 * 60
+
+
+def test_a_backfill_waits_for_full_bundles(tmp_path: Path) -> None:
+    quick = load_settings(flags={"run_dir": tmp_path}, environ={})
+    patient = load_settings(flags={"run_dir": tmp_path, "job.bundle_time_ms": 500}, environ={})
+    waits = [for_backfill(settings).job.bundle_time_ms for settings in (quick, patient)]
+    assert waits == [40, 500]
+    assert quick.job.bundle_time_ms < 40
+
+
+def test_python_is_never_handed_more_than_a_bundle(tmp_path: Path) -> None:
+    for bundle_size, rows in ((8000, "1000"), (200, "200")):
+        flags = {"run_dir": tmp_path, "job.bundle_size": bundle_size}
+        told = configuration(load_settings(flags=flags, environ={}))
+        assert told["python.fn-execution.arrow.batch.size"] == rows
