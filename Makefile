@@ -12,7 +12,8 @@ CONNECTOR := udfs/jars/flink-sql-connector-kafka-$(CONNECTOR_VERSION).jar
 BROKER := deploy/local/lib/.done
 REGISTRY_VERSION := 2.6.13.Final
 REGISTRY := deploy/local/apicurio/.$(REGISTRY_VERSION)
-CLASSES := deploy/local/archives/.done
+# Named after the Java it is for, so another one makes the archives anew.
+CLASSES := deploy/local/archives/.java-$(shell java -version 2>&1 | cksum | cut -d' ' -f1)
 MAVEN := mvn -q -B -Dstyle.color=never
 
 PACKAGES := pipeline udfs schemas engines deploy
@@ -74,8 +75,9 @@ $(CONNECTOR):
 		-DoutputDirectory=$(CURDIR)/udfs/jars
 
 $(CLASSES): $(VENV) $(CONNECTOR) deploy/local/class_list.txt.gz
-	$(BIN)/python -m deploy.local.class_archive
-	@touch $@
+	@deploy/setup.sh java && $(BIN)/python -m deploy.local.class_archive \
+		|| echo "setup: no class archive; starts are slower"
+	@mkdir -p $(@D) && rm -f $(@D)/.java-* && touch $@
 
 $(REGISTRY):
 	@deploy/setup.sh java

@@ -27,7 +27,7 @@ from deploy.local.cluster_config import added_jars, flink_home
 from deploy.local.java import find_java
 from schemas.errors import FlinkError
 
-LIST = Path(__file__).parent / "class_list.txt.gz"
+CLASS_LIST = Path(__file__).parent / "class_list.txt.gz"
 ARCHIVES = Path(__file__).parent / "archives"
 KINDS = ("cluster", "client")
 
@@ -42,7 +42,8 @@ def archive_options(kind: str) -> list[str]:
     file = archive(kind)
     # Flink's scripts split what they hand to Java at spaces.
     usable = file.is_file() and not any(letter.isspace() for letter in str(file))
-    return [f"-XX:SharedArchiveFile={file}"] if usable else []
+    # Newer Javas warn on stdout, where results are read, of an archive that does not fit.
+    return [f"-XX:SharedArchiveFile={file}", "-Xlog:cds=off"] if usable else []
 
 
 def class_path(kind: str) -> list[Path]:
@@ -66,11 +67,13 @@ def make(kind: str, names: Path) -> None:
     command += ["-cp", os.pathsep.join(map(str, class_path(kind)))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not partial.is_file():
+        partial.unlink(missing_ok=True)
         raise FlinkError(
             f"Java made no archive of Flink's classes for a {kind}",
             expected=str(archive(kind)),
             received=(done.stderr or done.stdout)[-500:],
-            fix="make setup; without it everything works, and starts more slowly",
+            fix=f"{sys.executable} -m deploy.local.class_archive; "
+            "without it everything works, and starts more slowly",
         )
     partial.replace(archive(kind))
 
@@ -79,7 +82,7 @@ def make_all() -> None:
     """Makes all archives, at once."""
     with TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         names = Path(folder) / "class_list.txt"
-        names.write_bytes(gzip.decompress(LIST.read_bytes()))
+        names.write_bytes(gzip.decompress(CLASS_LIST.read_bytes()))
         for made in [pool.submit(make, kind, names) for kind in KINDS]:
             made.result()
 
@@ -102,9 +105,12 @@ def wanted(line: str) -> bool:
 def main(recorded: Sequence[str]) -> None:
     if recorded:
         text = merged(Path(file).read_text(encoding="utf-8") for file in recorded)
-        LIST.write_bytes(gzip.compress(text.encode(), mtime=0))
+        CLASS_LIST.write_bytes(gzip.compress(text.encode(), mtime=0))
     make_all()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except FlinkError as refusal:
+        sys.exit(str(refusal))
