@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import udfs
 from deploy.local.class_archive import archive_options
-from deploy.local.cluster_config import CONNECTOR, added_jars
+from deploy.local.cluster_config import CONNECTOR, JARS, added_jars
 from deploy.local.java import java_home
 from pipeline.config import Settings, with_values
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pyflink.table import TableEnvironment
 
-JARS = Path(udfs.__file__).parent / "jars"
 NEEDED_JARS = ("headrace-udfs.jar", CONNECTOR)
 
 # On two cores the serial collector takes 100 to 250 MB less than the parallel one, about as

@@ -25,6 +25,19 @@ def free_ports() -> Callable[[int], list[int]]:
     return free_ports
 
 
+@pytest.fixture
+def job_jars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of jars that are there; no JVM comes as far as to open them."""
+    from pipeline import flink
+
+    folder = tmp_path / "jars"
+    folder.mkdir()
+    for name in flink.NEEDED_JARS:
+        (folder / name).touch()
+    monkeypatch.setattr(flink, "JARS", folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def broker_settings(
     tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]

@@ -1,6 +1,6 @@
 """Flink's configuration in the containers: that of the local cluster, with their addresses.
 
-python -m deploy.docker.flink_conf FOLDER      when the image is built, see the Dockerfile
+python -m deploy.docker.flink_conf CONF JARS      when the image is built, see the Dockerfile
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import cluster_config
-from deploy.local.cluster_config import CONFIG, LOGGING, ClusterFolder, flink_home, module_options
+from deploy.local.cluster_config import (
+    CONFIG,
+    LOGGING,
+    ClusterFolder,
+    added_jars,
+    flink_home,
+    module_options,
+)
 
 RUN_DIR = Path("/srv/headrace/run")
 """``run_dir`` of the client; all containers of the job have it at this path."""
@@ -65,5 +72,13 @@ def write(folder: Path) -> None:
     (folder / LOGGING).write_text(logging(shipped), encoding="utf-8")
 
 
+def link_jars(folder: Path) -> None:
+    """Links what compose.yaml adds to Flink's class path, by the names it has here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for jar in added_jars():
+        (folder / jar.name).symlink_to(jar)
+
+
 if __name__ == "__main__":
     write(Path(sys.argv[1]))
+    link_jars(Path(sys.argv[2]))

@@ -23,6 +23,7 @@ from schemas.errors import FlinkError
 
 CONFIG = "config.yaml"
 LOGGING = "log4j-console.properties"
+JARS = Path(__file__).parents[2] / "udfs" / "jars"
 CONNECTOR = "flink-sql-connector-kafka-5.0.0-2.2.jar"
 
 # A JVM without memory hangs rather than fails, its jobs with it: one that is gone is noticed.
@@ -129,8 +130,7 @@ def added_jars() -> list[Path]:
     Classes that only a job brings stay after it, and after each restart: a TaskManager ran out of
     metaspace at the fourth job.
     """
-    connector = Path(__file__).parents[2] / "udfs" / "jars" / CONNECTOR
-    return [python_jar(), connector]
+    return [python_jar(), JARS / CONNECTOR]
 
 
 def module_options(home: Path) -> str:

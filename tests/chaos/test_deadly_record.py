@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.local.cluster_config import flink_home
+from deploy.local.cluster_config import JARS, flink_home
 from deploy.local.java import java_home
 from engines.catalogue import item_hash
 from pipeline import kafka
-from pipeline.flink import JARS, NEEDED_JARS
+from pipeline.flink import NEEDED_JARS
 from schemas.reasons import Reason
 from tests.chaos.conftest import Acted
 from tests.chaos.play import FAULT_AT, Play

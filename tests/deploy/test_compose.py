@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,13 +14,14 @@ import typer
 import yaml
 
 from deploy.docker import flink_conf
-from deploy.local.cluster_config import LOGGING, flink_home
+from deploy.local.cluster_config import LOGGING, added_jars, flink_home
 from deploy.local.java import JAVA_VERSION
 from pipeline.cli import app
 from pipeline.config import Settings, load_settings
-from pipeline.flink import state_folder
+from pipeline.flink import NEEDED_JARS, state_folder
 from pipeline.quarantine import suspects_folder
 from pipeline.sections import ClusterSettings, KafkaSettings
+from pipeline.submit import jars_to_send
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"
@@ -51,6 +53,11 @@ def on_a_shared_volume(path: Path, *services: str) -> bool:
         for one in services
     ]
     return len(set.intersection(*found)) == 1
+
+
+def class_path(service: str) -> list[Path]:
+    """What is added to Flink's own."""
+    return [Path(jar) for jar in SERVICES[service]["environment"]["HADOOP_CLASSPATH"].split(":")]
 
 
 def leaky_ports(services: dict[str, dict[str, Any]]) -> list[str]:
@@ -180,10 +187,28 @@ def test_scripts_and_configuration_are_where_the_image_puts_them() -> None:
         shell, script, mode = SERVICES[name]["entrypoint"]
         assert (shell, mode) == ("bash", "start-foreground")
         assert (flink_home() / Path(script).relative_to("/opt/headrace/flink")).is_file()
-        folder = SERVICES[name]["environment"]["FLINK_CONF_DIR"]
-        assert f"deploy.docker.flink_conf {folder} " in DOCKERFILE
-        jar = SERVICES[name]["environment"]["HADOOP_CLASSPATH"]
-        assert f"flink/opt/flink-python-*.jar {jar}\n" in DOCKERFILE
+        conf = SERVICES[name]["environment"]["FLINK_CONF_DIR"]
+        [jars] = {jar.parent for jar in class_path(name)}
+        assert f"-P -m deploy.docker.flink_conf {conf} {jars} " in DOCKERFILE
+
+
+@pytest.mark.parametrize("name", ["jobmanager", "taskmanager"])
+def test_the_class_path_is_that_of_the_local_cluster(name: str, tmp_path: Path) -> None:
+    jars = [jar.name for jar in added_jars()]
+    assert [jar.name for jar in class_path(name)] == jars
+    flink_conf.link_jars(tmp_path)
+    assert {jar.name: jar.readlink() for jar in tmp_path.iterdir()} == dict(
+        zip(jars, added_jars(), strict=True)
+    )
+
+
+def test_submit_sends_no_jar_that_the_containers_have(job_jars: Path) -> None:
+    def sent(class_path: Sequence[Path]) -> list[str]:
+        return [jar.name for jar in jars_to_send([str(jar) for jar in class_path])]
+
+    assert sent(class_path("jobmanager")) == [NEEDED_JARS[0]]
+    renamed = [Path("/opt/headrace/flink-python.jar")]
+    assert sent(renamed) == [NEEDED_JARS[0], *(jar.name for jar in added_jars())]
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -27,16 +27,6 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def _jars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jars that are there; no JVM comes as far as to open them."""
-    folder = tmp_path / "jars"
-    folder.mkdir()
-    for name in flink.NEEDED_JARS:
-        (folder / name).touch()
-    monkeypatch.setattr(flink, "JARS", folder)
-
-
-@pytest.fixture
 def nowhere(
     tmp_path: Path, free_ports: Callable[[int], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
@@ -86,7 +76,7 @@ def test_a_missing_jar_is_named(
     assert "make jar" in told
 
 
-@pytest.mark.usefixtures("_jars")
+@pytest.mark.usefixtures("job_jars")
 def test_no_active_engine_says_how_to_make_one(nowhere: Settings) -> None:
     told = refusal(nowhere, 5)
     assert "no engine is active" in told
@@ -102,7 +92,7 @@ def truncated(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-@pytest.mark.usefixtures("_jars")
+@pytest.mark.usefixtures("job_jars")
 @pytest.mark.parametrize("spoil", [flipped, truncated])
 @pytest.mark.parametrize("name", ["model.onnx", "items.arrow", "manifest.json"])
 def test_a_spoilt_engine_is_refused_and_the_file_named(
@@ -115,7 +105,7 @@ def test_a_spoilt_engine_is_refused_and_the_file_named(
     assert name in told
 
 
-@pytest.mark.usefixtures("_jars")
+@pytest.mark.usefixtures("job_jars")
 def test_no_broker_is_told_with_its_address(nowhere: Settings) -> None:
     activate_engine(nowhere)
     told = refusal(nowhere, 6)
@@ -123,7 +113,7 @@ def test_no_broker_is_told_with_its_address(nowhere: Settings) -> None:
     assert "headrace up" in told
 
 
-@pytest.mark.usefixtures("_jars")
+@pytest.mark.usefixtures("job_jars")
 def test_a_transaction_that_kafka_would_abort_too_early_is_refused(nowhere: Settings) -> None:
     job = {"job.delivery": "exactly-once", "job.transaction_timeout_ms": 60_000}
     told = refusal(with_values(nowhere, job), 2)
@@ -134,7 +124,7 @@ def test_a_transaction_that_kafka_would_abort_too_early_is_refused(nowhere: Sett
 
 
 @pytest.mark.real
-@pytest.mark.usefixtures("_jars")
+@pytest.mark.usefixtures("job_jars")
 class TestBroker:
     @pytest.fixture(autouse=True)
     def _engine(self, settings: Settings) -> None:
