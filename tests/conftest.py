@@ -28,13 +28,15 @@ def free_ports() -> Callable[[int], list[int]]:
 @pytest.fixture
 def job_jars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of jars that are there; no JVM comes as far as to open them."""
+    from deploy.local import cluster_config
     from pipeline import flink
 
     folder = tmp_path / "jars"
     folder.mkdir()
     for name in flink.NEEDED_JARS:
         (folder / name).touch()
-    monkeypatch.setattr(flink, "JARS", folder)
+    for module in (flink, cluster_config):
+        monkeypatch.setattr(module, "JARS", folder)
     return folder
 
 

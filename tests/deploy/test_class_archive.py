@@ -43,6 +43,7 @@ def fits(kind: str, jars: Sequence[Path]) -> bool:
     return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_fits_its_class_path_and_no_other(kind: str, names: Path) -> None:
     make(kind, names)
@@ -50,6 +51,7 @@ def test_an_archive_fits_its_class_path_and_no_other(kind: str, names: Path) -> 
     assert not fits(kind, class_path(kind)[::-1])
 
 
+@pytest.mark.real
 def test_an_archive_that_does_not_fit_says_nothing_where_results_are_read(names: Path) -> None:
     make("client", names)
     jars = os.pathsep.join(map(str, class_path("client")[::-1]))

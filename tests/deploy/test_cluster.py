@@ -94,7 +94,10 @@ class TestBeforeItRuns:
         assert cluster.stop(settings.cluster, settings.run_dir).note == "was not running"
 
     @pytest.mark.parametrize("name", ["rest_port", "rpc_port"])
-    def test_a_taken_port_is_named_with_its_setting(self, settings: Settings, name: str) -> None:
+    def test_a_taken_port_is_named_with_its_setting(
+        self, settings: Settings, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cluster, "java_home", lambda: tmp_path)
         port = getattr(settings.cluster, name)
         with (
             socket.create_server(("127.0.0.1", port)),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.config import load_settings
 from pipeline.flink import configuration, for_backfill
 
@@ -9,6 +11,7 @@ MULTIPLIER, LONGEST_S = 1.5, 60.0
 """Flink's defaults."""
 
 
+@pytest.mark.usefixtures("job_jars")
 def test_a_failure_is_answered_at_once_and_a_lasting_one_given_up_after_12_minutes(
     tmp_path: Path,
 ) -> None:
@@ -31,6 +34,7 @@ def test_a_backfill_waits_for_full_bundles(tmp_path: Path) -> None:
     assert quick.job.bundle_time_ms < 40
 
 
+@pytest.mark.usefixtures("job_jars")
 def test_python_is_never_handed_more_than_a_bundle(tmp_path: Path) -> None:
     for bundle_size, rows in ((8000, "1000"), (200, "200")):
         flags = {"run_dir": tmp_path, "job.bundle_size": bundle_size}

@@ -84,6 +84,7 @@ def test_what_is_no_flink_at_all(settings: Settings, flink: JobManager) -> None:
         check_cluster(settings, flink)
 
 
+@pytest.mark.usefixtures("job_jars")
 def test_the_client_is_told_where_the_cluster_is_and_what_to_send(
     flink: JobManager, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_the_client_is_told_where_the_cluster_is_and_what_to_send(
     assert all(urllib.request.urlopen(jar) for jar in jars)
 
 
+@pytest.mark.usefixtures("job_jars")
 def test_what_the_cluster_has_on_its_class_path_is_not_sent() -> None:
     has = [f"/elsewhere/{jar.name}" for jar in added_jars()]
     all_of_them = {jar.name for jar in jars_to_send([])}
