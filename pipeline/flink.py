@@ -134,16 +134,7 @@ def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvi
     options = {**configuration(settings), **where}
     log_dir = settings.run_dir / "flink"
     log_dir.mkdir(parents=True, exist_ok=True)
-    os.environ |= {
-        "JAVA_HOME": str(java_home()),
-        "JVM_ARGS": " ".join(
-            [f"-Xmx{settings.job.heap_mb}m", JVM_ARGS, *archive_options("client")]
-        ),
-        # PyFlink puts its own jar on the class path itself.
-        "HADOOP_CLASSPATH": os.pathsep.join(str(jar) for jar in added_jars()[1:]),
-        "FLINK_LOG_DIR": str(log_dir.resolve()),
-        "_python_worker_execution_mode": "process",
-    }
+    os.environ |= jvm_environment(settings, log_dir)
     from pyflink.common import Configuration
     from pyflink.table import EnvironmentSettings, TableEnvironment
 
@@ -159,6 +150,23 @@ def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvi
             received=str(error)[-500:],
             fix=f"see the logs in {log_dir}",
         ) from error
+
+
+def jvm_environment(settings: Settings, log_dir: Path) -> dict[str, str]:
+    """The variables by which PyFlink starts its JVM.
+
+    Raises:
+        FlinkError: Java is missing.
+    """
+    heap = f"-Xmx{settings.job.heap_mb}m"
+    return {
+        "JAVA_HOME": str(java_home()),
+        "JVM_ARGS": " ".join([heap, JVM_ARGS, *archive_options("client")]),
+        # PyFlink puts its own jar on the class path itself.
+        "HADOOP_CLASSPATH": os.pathsep.join(str(jar) for jar in added_jars()[1:]),
+        "FLINK_LOG_DIR": str(log_dir.resolve()),
+        "_python_worker_execution_mode": "process",
+    }
 
 
 def literal(value: object) -> str:

@@ -102,7 +102,7 @@ class ClusterFolder:
 
 
 def flink_home() -> Path:
-    """Flink's distribution within the pip package.
+    """Flink's distribution within the pip package, without links: so Flink names its jars.
 
     Raises:
         FlinkError: the package is not there.
@@ -115,7 +115,7 @@ def flink_home() -> Path:
             received="no module pyflink",
             fix="make setup",
         )
-    return Path(spec.origin).parent
+    return Path(spec.origin).parent.resolve()
 
 
 def python_jar() -> Path:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from pyflink import pyflink_gateway_server as gateway
 
+from deploy.local.class_archive import class_path
+from pipeline import flink
 from pipeline.config import load_settings
-from pipeline.flink import configuration, for_backfill
+from pipeline.flink import configuration, for_backfill, jvm_environment
 
 MULTIPLIER, LONGEST_S = 1.5, 60.0
 """Flink's defaults."""
@@ -40,3 +44,14 @@ def test_python_is_never_handed_more_than_a_bundle(tmp_path: Path) -> None:
         flags = {"run_dir": tmp_path, "job.bundle_size": bundle_size}
         told = configuration(load_settings(flags=flags, environ={}))
         assert told["python.fn-execution.arrow.batch.size"] == rows
+
+
+def test_the_archive_is_of_the_class_path_that_pyflink_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flink, "java_home", lambda: tmp_path)
+    monkeypatch.setattr(gateway, "Popen", lambda command, **_: command)
+    environ = jvm_environment(load_settings(flags={"run_dir": tmp_path}, environ={}), tmp_path)
+    command = gateway.launch_gateway_server_process(environ, ["-c", "Main", "local"])
+    built = command[command.index("-cp") + 1].split(os.pathsep)
+    assert [entry for entry in built if entry] == [str(jar) for jar in class_path("client")]
