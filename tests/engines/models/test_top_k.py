@@ -72,6 +72,7 @@ def test_excluded_items_come_last() -> None:
     best, items = chosen(scores, 5)
     assert items[:, :2].tolist() == [[700, 3]] * BATCH
     assert np.isneginf(best[:, 2:]).all()
+    assert (items == expected(scores, 5)).all()  # no pad, though it scores the same
 
 
 def test_negative_control_without_the_order_of_groups_ties_go_astray() -> None:
