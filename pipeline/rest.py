@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.error import HTTPError
 
-from deploy.local.cluster_rest import NO_ANSWER, ask, newest_first
+from deploy.local.cluster_rest import NO_ANSWER, ask, newest_jobs
 from pipeline.jvm import innermost_cause
 from schemas.errors import FlinkError
 
@@ -56,7 +56,7 @@ class FlinkRest:
 
     def jobs(self) -> list[dict[str, Any]]:
         """All jobs that it remembers, newest first: ``jid``, ``name``, ``state``, …"""
-        return newest_first(self.get("/jobs/overview"))
+        return newest_jobs(self.get("/jobs/overview"))
 
     def state(self, job_id: str) -> str:
         """Flink's state of a job, but STARTING until every task of a running one runs."""

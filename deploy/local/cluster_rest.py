@@ -56,12 +56,12 @@ def taskmanagers(url: str) -> Slots | None:
 
 def jobs(url: str) -> list[dict[str, str]]:
     """Id, name and state of each job, the newest first."""
-    found = newest_first(get(url, "/jobs/overview") or {"jobs": []})
+    found = newest_jobs(get(url, "/jobs/overview") or {"jobs": []})
     return [{"id": job["jid"], "name": job["name"], "state": job["state"]} for job in found]
 
 
-def newest_first(overview: dict[str, Any]) -> list[dict[str, Any]]:
-    """The jobs of an answer to ``/jobs/overview``."""
+def newest_jobs(overview: dict[str, Any]) -> list[dict[str, Any]]:
+    """The jobs of an answer to ``/jobs/overview``, the newest first."""
     return sorted(overview["jobs"], key=lambda job: -int(job["start-time"]))
 
 

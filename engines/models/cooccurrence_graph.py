@@ -51,18 +51,7 @@ def export(
     width = max(len(popularity), k)
     prior = _prior(weights, popularity, padded(width, k))
     choice, choice_constants = top_k("score", batch, width, k)
-    constants = {
-        **choice_constants,
-        "neighbours": neighbours,
-        "weights": weights,
-        "event_weights": EVENT_WEIGHTS,
-        "recency": DECAY ** np.arange(LAST - 1, -1, -1, dtype=np.float32)[None],
-        "prior_row": prior,
-        "whole": np.array([batch, prior.shape[1]]),
-        "flat": np.array([batch, LAST * neighbours.shape[1]]),
-        "axis_2": np.array([2]),
-        "no_score": np.full((batch, excluded_slots), -np.inf, np.float32),
-    }
+    constants = choice_constants | _constants(neighbours, weights, prior, batch, excluded_slots)
     widths = input_widths(excluded_slots)
     kinds = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
     value = helper.make_tensor_value_info
@@ -77,6 +66,27 @@ def export(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _constants(
+    neighbours: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    prior: NDArray[np.float32],
+    batch: int,
+    excluded_slots: int,
+) -> dict[str, NDArray[Any]]:
+    """What `_scores` reads beside the inputs."""
+    return {
+        "neighbours": neighbours,
+        "weights": weights,
+        "event_weights": EVENT_WEIGHTS,
+        "recency": DECAY ** np.arange(LAST - 1, -1, -1, dtype=np.float32)[None],
+        "prior_row": prior,
+        "whole": np.array([batch, prior.shape[1]]),
+        "flat": np.array([batch, LAST * neighbours.shape[1]]),
+        "axis_2": np.array([2]),
+        "no_score": np.full((batch, excluded_slots), -np.inf, np.float32),
+    }
 
 
 def _scores() -> list[Any]:

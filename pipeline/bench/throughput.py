@@ -57,11 +57,7 @@ def throughput(
         console.print(f"sending {events} events")
         begin_ms = now_ms() - events * EVENT_SPACING_MS
         send(settings, stamped(shop_events(events, skew, users), begin_ms, EVENT_SPACING_MS))
-        runs = []
-        for number in range(1, repeats + 1):
-            console.print(f"run {number} of {repeats}")
-            runs.append(one_run(settings, number, events, users))
-            console.print(f"  {runs[-1]['lists_per_s']:,} lists/s")
+        runs = repeated(settings, repeats, events, users, console)
     return {
         **medians(runs, ("lists_per_s", "events_per_s", "first_list_s", "start_s")),
         "peak_rss_mb": max((run["peak_rss_mb"] for run in runs), key=lambda mb: mb["total"]),
@@ -70,6 +66,18 @@ def throughput(
         "load": {"events": events, "users": users, "skew": skew},
         **circumstances(for_backfill(settings), engine),
     }
+
+
+def repeated(
+    settings: Settings, repeats: int, events: int, users: int, console: Console
+) -> list[dict[str, Any]]:
+    """`one_run` several times, with a word about each."""
+    runs = []
+    for number in range(1, repeats + 1):
+        console.print(f"run {number} of {repeats}")
+        runs.append(one_run(settings, number, events, users))
+        console.print(f"  {runs[-1]['lists_per_s']:,} lists/s")
+    return runs
 
 
 def one_run(settings: Settings, number: int, events: int, users: int) -> dict[str, Any]:
