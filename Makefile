@@ -25,7 +25,7 @@ BIN := .venv/bin
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-setup: $(VENV) jar $(CLASSES) ## Install everything: .venv, a JDK and Maven where missing, the jars
+setup: $(VENV) jar $(CLASSES) ## Install everything: .venv, a JDK and Maven where missing, the jars, class archives
 
 jar: job-jars $(BROKER) $(REGISTRY) ## Build the Java part, fetch connector, broker and registry
 

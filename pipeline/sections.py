@@ -228,7 +228,8 @@ class JobSettings(Section):
     bundle_size: int = Field(
         default=8_000,
         ge=1,
-        description="Profiles of a bundle, at most; Python is handed 1,000 of them at once.",
+        description="Profiles of a bundle, at most; "
+        "Python is handed at most 1,000 of them at once.",
     )
     bundle_time_ms: Millis = Field(
         default=5,
