@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 STOPPED_WITHIN_S = 600.0
 """How long a savepoint and the end of a job may take."""
+GONE_AFTER_S = 15.0
+"""After how long without an answer a JobManager is gone; a standby takes over sooner."""
 UNKNOWN = "UNKNOWN"
 """State of a job whose JobManager was gone before it told the last one."""
 
@@ -198,13 +200,23 @@ def last_state(settings: Settings, rest: FlinkRest, savepoint: str | None) -> st
 
 
 def wait_for_the_end(rest: FlinkRest, job_id: str, if_gone: str = UNKNOWN) -> str:
-    """The last state of a job that was told to end; ``if_gone`` if its JobManager is gone."""
-    deadline = time.monotonic() + STOPPED_WITHIN_S
+    """The last state of a job that was told to end.
+
+    Args:
+        rest: of its JobManager.
+        job_id: of the job.
+        if_gone: what a JobManager means that answers no more; if it is UNKNOWN, it is asked again.
+    """
+    patience_s = GONE_AFTER_S if if_gone == UNKNOWN else 0.0
+    heard_s = time.monotonic()
+    deadline = heard_s + STOPPED_WITHIN_S
     state = "STOPPING"
     while state not in ENDED and time.monotonic() < deadline:
         try:
             state = rest.get(f"/jobs/{job_id}")["state"]
+            heard_s = time.monotonic()
         except NO_ANSWER:
-            return if_gone
+            if time.monotonic() - heard_s >= patience_s:
+                return if_gone
         time.sleep(POLL_S)
     return state

@@ -20,14 +20,14 @@ class JobManager(FlinkRest):
     Attributes:
         answers: by path without query; a list is said one by one, its last item for ever; an int is
             an HTTP status; None closes the connection without a word.
-        after_cancel: the answer about a job from its cancelling on.
+        after_cancel: the answer about a job from its cancelling on, in place of that in `answers`.
         asked: method, path and body of every request.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.answers: Answers = {}
-        self.after_cancel: Answers | None = {"state": "CANCELED"}
+        self.after_cancel: Any = {"state": "CANCELED"}
         self.asked: list[tuple[str, str, Any]] = []
 
     def answer(self, method: str, path: str, body: Any) -> Any:

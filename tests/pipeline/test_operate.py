@@ -155,16 +155,53 @@ def test_stop_with_a_savepoint_waits_for_it(settings: Settings, flink: JobManage
     assert body == {"targetDirectory": folder, "drain": False}
 
 
-@pytest.mark.parametrize("of_headrace_run", [True, False])
-def test_a_jobmanager_that_is_gone_after_the_cancel(
-    settings: Settings, flink: JobManager, of_headrace_run: bool
+@pytest.fixture
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operate, "GONE_AFTER_S", 0.3)
+
+
+def questions_about_its_end(flink: JobManager) -> int:
+    """How often the job was asked for after it had been told to end."""
+    methods = [method for method, path, _ in flink.asked if path.partition("?")[0] == "/jobs/a"]
+    return len(methods) - 1 - methods.index("PATCH")
+
+
+def test_the_jobmanager_of_headrace_run_closes_with_its_job(
+    settings: Settings, flink: JobManager
 ) -> None:
-    """That of `headrace run` closes with its job; of another nobody knows what became of it."""
     flink.after_cancel = None
-    if of_headrace_run:
-        run_by_us(settings, flink.url)
+    run_by_us(settings, flink.url)
     told = operate.stop(settings, flink, QUIET, savepoint=False)
-    assert told["state"] == ("CANCELED" if of_headrace_run else "UNKNOWN")
+    assert (told["state"], questions_about_its_end(flink)) == ("CANCELED", 1)
+
+
+@pytest.mark.usefixtures("short_patience")
+def test_of_another_that_is_gone_nobody_knows_what_became_of_its_job(
+    settings: Settings, flink: JobManager
+) -> None:
+    flink.after_cancel = None
+    told = operate.stop(settings, flink, QUIET, savepoint=False)
+    assert told["state"] == "UNKNOWN"
+    assert questions_about_its_end(flink) > 1
+
+
+@pytest.mark.parametrize("unanswered", [None, 404, 503])
+def test_a_question_without_an_answer_is_asked_again(
+    settings: Settings, flink: JobManager, unanswered: int | None
+) -> None:
+    flink.after_cancel = [unanswered, {"state": "CANCELLING"}, unanswered, {"state": "CANCELED"}]
+    assert operate.stop(settings, flink, QUIET, savepoint=False)["state"] == "CANCELED"
+    assert questions_about_its_end(flink) == 4
+
+
+def test_patience_is_with_silence_not_with_a_job_that_ends_slowly(
+    flink: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer begins it anew."""
+    monkeypatch.setattr(operate, "GONE_AFTER_S", 3 * operate.POLL_S)
+    cancelling = {"state": "CANCELLING"}
+    flink.answers["/jobs/a"] = [*[cancelling] * 5, None, {"state": "CANCELED"}]
+    assert operate.wait_for_the_end(flink, "a") == "CANCELED"
 
 
 def test_a_jobmanager_that_is_gone_after_the_savepoint(
@@ -179,6 +216,7 @@ def test_a_jobmanager_that_is_gone_after_the_savepoint(
     assert operate.stop(settings, flink, QUIET, savepoint=True)["state"] == "FINISHED"
 
 
+@pytest.mark.usefixtures("short_patience")
 def test_the_command_fails_if_the_end_of_the_job_is_not_known(
     settings: Settings, flink: JobManager
 ) -> None:
