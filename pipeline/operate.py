@@ -84,7 +84,8 @@ def job_facts(settings: Settings, rest: FlinkRest, job: dict[str, Any]) -> dict[
         ``job_id``, ``state``, ``url``, ``running_s``; ``engine``, ``engine_seq``, ``job_epoch``;
         ``lag_records``: in Kafka and not read yet, None if Kafka does not tell;
         ``restarts`` and ``last_failure``; ``checkpoint``: of the newest complete one ``id``,
-        ``age_s``, ``size_bytes``, ``path``, None without one; ``failed_checkpoints``.
+        ``age_s``, ``size_bytes``, ``path``, None without one, and without age and size if it is
+        the one that the job was restored from; ``failed_checkpoints``.
     """
     job_id = job["jid"]
     failures = rest.failures(job_id)
@@ -114,10 +115,13 @@ def lag(settings: Settings, rest: FlinkRest, job_id: str) -> int | None:
 
 
 def newest_checkpoint(latest: dict[str, Any]) -> dict[str, Any] | None:
-    """Of a checkpoint, or the savepoint if that is newer."""
+    """Of a checkpoint, or the savepoint if that is newer; without either what was restored.
+
+    A JobManager that took over knows of no other until the next one is complete.
+    """
     complete = [latest[kind] for kind in ("completed", "savepoint") if latest.get(kind)]
     if not complete:
-        return None
+        return restored_checkpoint(latest)
     newest = max(complete, key=lambda one: one["latest_ack_timestamp"])
     return {
         "id": newest["id"],
@@ -125,6 +129,15 @@ def newest_checkpoint(latest: dict[str, Any]) -> dict[str, Any] | None:
         "size_bytes": newest["state_size"],
         "path": newest["external_path"],
     }
+
+
+def restored_checkpoint(latest: dict[str, Any]) -> dict[str, Any] | None:
+    """What the job goes on from; Flink tells neither its age nor its size."""
+    restored = latest.get("restored")
+    if not restored:
+        return None
+    unknown = {"age_s": None, "size_bytes": None}
+    return {"id": restored["id"], **unknown, "path": restored["external_path"]}
 
 
 def stop(

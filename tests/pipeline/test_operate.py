@@ -132,6 +132,26 @@ def test_the_newest_of_checkpoint_and_savepoint_counts() -> None:
     assert found is not None
     assert found["id"] == 8
     assert operate.newest_checkpoint({"completed": None, "savepoint": None}) is None
+    assert operate.newest_checkpoint(dict.fromkeys(("completed", "savepoint", "restored"))) is None
+
+
+def test_right_after_a_restore_the_restored_checkpoint_is_the_newest() -> None:
+    path = "file:/run/checkpoints/a/chk-6"
+    restored = {"id": 6, "restore_timestamp": 500, "is_savepoint": False, "external_path": path}
+    found = operate.newest_checkpoint({"completed": None, "savepoint": None, "restored": restored})
+    assert found == {"id": 6, "age_s": None, "size_bytes": None, "path": path}
+    found = operate.newest_checkpoint({"completed": CHECKPOINT, "restored": restored})
+    assert found is not None
+    assert found["id"] == 7
+
+
+def test_stop_names_what_remains_even_right_after_a_restore(
+    settings: Settings, flink: JobManager
+) -> None:
+    restored = {"id": 6, "external_path": "file:/run/checkpoints/a/chk-6"}
+    flink.answers["/jobs/a/checkpoints"]["latest"] = {"completed": None, "restored": restored}
+    told = operate.stop(settings, flink, QUIET, savepoint=False)
+    assert told["checkpoint"] == restored["external_path"]
 
 
 def test_stop_cancels_and_names_the_checkpoint(settings: Settings, flink: JobManager) -> None:
