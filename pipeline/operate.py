@@ -43,7 +43,7 @@ def jobmanager(settings: Settings, addresses: str | None) -> FlinkRest:
 
 
 def url_of(address: str) -> str:
-    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
+    host, _, port = address.strip().removeprefix("http://").rstrip("/").rpartition(":")
     if not host or not port.isdigit():
         raise FlinkError(
             "--jobmanager cannot be read",

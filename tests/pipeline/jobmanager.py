@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import pytest
+
 from pipeline.rest import FlinkRest
 
 Answers = dict[str, Any]
@@ -72,3 +74,13 @@ def jobmanager() -> Iterator[JobManager]:
 def job(jid: str, state: str, name: str = "headrace", start: int = 0) -> dict[str, Any]:
     """As /jobs/overview tells of it."""
     return {"jid": jid, "name": name, "state": state, "start-time": start, "duration": 12_345}
+
+
+def set_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Sets the environment's proxy; none if ``url`` is empty."""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    # Python keeps what the environment said at the first request.
+    monkeypatch.setattr("urllib.request._opener", None)

@@ -64,8 +64,9 @@ def test_an_address_may_be_written_as_one_has_it(settings: Settings, address: st
     assert operate.jobmanager(settings, address).url == "http://flink:8081"
 
 
-def test_several_addresses_are_separated_by_commas(settings: Settings) -> None:
-    assert operate.jobmanager(settings, "a:1,b:2").urls == ("http://a:1", "http://b:2")
+@pytest.mark.parametrize("addresses", ["a:1,b:2", "a:1, b:2", " a:1 , http://b:2/ "])
+def test_several_addresses_are_separated_by_commas(settings: Settings, addresses: str) -> None:
+    assert operate.jobmanager(settings, addresses).urls == ("http://a:1", "http://b:2")
 
 
 @pytest.mark.parametrize("address", ["flink", ":8081", "flink:", "flink:web", "https://flink:1/x"])
