@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import udfs
 from deploy.local.class_archive import archive_options
-from deploy.local.cluster_config import CONNECTOR, added_jars
+from deploy.local.cluster_config import CONNECTOR, connector_jar, hadoop_class_path
 from deploy.local.java import java_home
 from pipeline.config import Settings, with_values
 from schemas.errors import FlinkError
@@ -135,16 +135,7 @@ def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvi
     options = {**configuration(settings), **where}
     log_dir = settings.run_dir / "flink"
     log_dir.mkdir(parents=True, exist_ok=True)
-    os.environ |= {
-        "JAVA_HOME": str(java_home()),
-        "JVM_ARGS": " ".join(
-            [f"-Xmx{settings.job.heap_mb}m", JVM_ARGS, *archive_options("client")]
-        ),
-        # PyFlink puts its own jar on the class path itself.
-        "HADOOP_CLASSPATH": os.pathsep.join(str(jar) for jar in added_jars()[1:]),
-        "FLINK_LOG_DIR": str(log_dir.resolve()),
-        "_python_worker_execution_mode": "process",
-    }
+    os.environ |= client_environment(settings, log_dir, os.environ)
     from pyflink.common import Configuration
     from pyflink.table import EnvironmentSettings, TableEnvironment
 
@@ -160,6 +151,25 @@ def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvi
             received=str(error)[-500:],
             fix=f"see the logs in {log_dir}",
         ) from error
+
+
+def client_environment(
+    settings: Settings, log_dir: Path, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """What PyFlink is told by variables as it starts the client's JVM.
+
+    Raises:
+        FlinkError: Java is missing.
+    """
+    arguments = [f"-Xmx{settings.job.heap_mb}m", JVM_ARGS, *archive_options("client")]
+    return {
+        "JAVA_HOME": str(java_home()),
+        "JVM_ARGS": " ".join(arguments),
+        # PyFlink puts its own jar on the class path itself.
+        "HADOOP_CLASSPATH": hadoop_class_path([connector_jar()], inherited),
+        "FLINK_LOG_DIR": str(log_dir.resolve()),
+        "_python_worker_execution_mode": "process",
+    }
 
 
 def literal(value: object) -> str:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from deploy.local.cluster_config import connector_jar
 from pipeline.config import load_settings
-from pipeline.flink import configuration, for_backfill
+from pipeline.flink import client_environment, configuration, for_backfill
 
 MULTIPLIER, LONGEST_S = 1.5, 60.0
 """Flink's defaults."""
@@ -21,6 +23,12 @@ def test_a_failure_is_answered_at_once_and_a_lasting_one_given_up_after_12_minut
         waited_s += wait_s
         wait_s = min(wait_s * MULTIPLIER, LONGEST_S)
     assert 11 * 60 < waited_s < 13 * 60
+
+
+def test_the_client_keeps_hadoop_on_its_class_path(tmp_path: Path) -> None:
+    settings = load_settings(flags={"run_dir": tmp_path}, environ={})
+    told = client_environment(settings, tmp_path, {"HADOOP_CLASSPATH": "/hadoop/*"})
+    assert told["HADOOP_CLASSPATH"].split(os.pathsep) == [str(connector_jar()), "/hadoop/*"]
 
 
 def test_a_backfill_waits_for_full_bundles(tmp_path: Path) -> None:
