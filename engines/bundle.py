@@ -145,6 +145,9 @@ def _check_claims(manifest: Manifest) -> None:
             raise _refusal(
                 MANIFEST, f"inputs out of {known}, of {manifest.batch} rows", str(tensor)
             )
+    widths = sorted({t.shape[1] for t in manifest.inputs if t.name != "excluded"})
+    if len(widths) > 1:
+        raise _refusal(MANIFEST, "inputs that see the same number of events", str(widths))
     outputs = outputs_of(manifest.batch, manifest.k)
     if manifest.outputs != outputs:
         raise _refusal(MANIFEST, f"outputs {outputs}", str(manifest.outputs))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deploy.local.class_archive import archive_options
-from deploy.local.cluster_config import CONNECTOR, JARS, added_jars
+from deploy.local.cluster_config import CONNECTOR, JARS, connector_jar, hadoop_class_path
 from deploy.local.java import java_home
 from pipeline.config import Settings, with_values
 from schemas.errors import FlinkError
@@ -134,7 +134,7 @@ def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvi
     options = {**configuration(settings), **where}
     log_dir = settings.run_dir / "flink"
     log_dir.mkdir(parents=True, exist_ok=True)
-    os.environ |= jvm_environment(settings, log_dir)
+    os.environ |= client_environment(settings, log_dir, os.environ)
     from pyflink.common import Configuration
     from pyflink.table import EnvironmentSettings, TableEnvironment
 
@@ -152,18 +152,20 @@ def table_environment(settings: Settings, where: Mapping[str, str]) -> TableEnvi
         ) from error
 
 
-def jvm_environment(settings: Settings, log_dir: Path) -> dict[str, str]:
-    """The variables by which PyFlink starts its JVM.
+def client_environment(
+    settings: Settings, log_dir: Path, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """What PyFlink is told by variables as it starts the client's JVM.
 
     Raises:
         FlinkError: Java is missing.
     """
-    heap = f"-Xmx{settings.job.heap_mb}m"
+    arguments = [f"-Xmx{settings.job.heap_mb}m", JVM_ARGS, *archive_options("client")]
     return {
         "JAVA_HOME": str(java_home()),
-        "JVM_ARGS": " ".join([heap, JVM_ARGS, *archive_options("client")]),
+        "JVM_ARGS": " ".join(arguments),
         # PyFlink puts its own jar on the class path itself.
-        "HADOOP_CLASSPATH": os.pathsep.join(str(jar) for jar in added_jars()[1:]),
+        "HADOOP_CLASSPATH": hadoop_class_path([connector_jar()], inherited),
         "FLINK_LOG_DIR": str(log_dir.resolve()),
         "_python_worker_execution_mode": "process",
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pipeline.kafka import ANSWER_S, partitions_of, reaching
+from pipeline import kafka as access
+from pipeline.kafka import partitions_of, reaching
 from pipeline.rest import FlinkRest
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def offsets(settings: Settings) -> tuple[dict[tuple[str, int], int], dict[tuple[
     ]
     with reaching(settings.kafka) as admin:
         group = ConsumerGroupTopicPartitions(settings.job.name, places)
-        answers = admin.list_consumer_group_offsets([group], request_timeout=ANSWER_S)
+        answers = admin.list_consumer_group_offsets([group], request_timeout=access.ANSWER_S)
         committed = answers[settings.job.name].result().topic_partitions
         newest = {place: OffsetSpec.latest() for place in places}
-        ends = admin.list_offsets(newest, request_timeout=ANSWER_S)
+        ends = admin.list_offsets(newest, request_timeout=access.ANSWER_S)
         return by_place(committed), {
             (place.topic, place.partition): int(end.result().offset) for place, end in ends.items()
         }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 STOPPED_WITHIN_S = 600.0
 """How long a savepoint and the end of a job may take."""
+GONE_AFTER_S = 15.0
+"""After how long without an answer a JobManager is gone; a standby takes over sooner."""
 UNKNOWN = "UNKNOWN"
 """State of a job whose JobManager was gone before it told the last one."""
 
@@ -41,7 +43,7 @@ def jobmanager(settings: Settings, addresses: str | None) -> FlinkRest:
 
 
 def url_of(address: str) -> str:
-    host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
+    host, _, port = address.strip().removeprefix("http://").rstrip("/").rpartition(":")
     if not host or not port.isdigit():
         raise FlinkError(
             "--jobmanager cannot be read",
@@ -82,7 +84,8 @@ def job_facts(settings: Settings, rest: FlinkRest, job: dict[str, Any]) -> dict[
         ``job_id``, ``state``, ``url``, ``running_s``; ``engine``, ``engine_seq``, ``job_epoch``;
         ``lag_records``: in Kafka and not read yet, None if Kafka does not tell;
         ``restarts`` and ``last_failure``; ``checkpoint``: of the newest complete one ``id``,
-        ``age_s``, ``size_bytes``, ``path``, None without one; ``failed_checkpoints``.
+        ``age_s``, ``size_bytes``, ``path``, None without one, and without age and size if it is
+        the one that the job was restored from; ``failed_checkpoints``.
     """
     job_id = job["jid"]
     failures = rest.failures(job_id)
@@ -112,10 +115,13 @@ def lag(settings: Settings, rest: FlinkRest, job_id: str) -> int | None:
 
 
 def newest_checkpoint(latest: dict[str, Any]) -> dict[str, Any] | None:
-    """Of a checkpoint, or the savepoint if that is newer."""
+    """Of a checkpoint, or the savepoint if that is newer; without either what was restored.
+
+    A JobManager that took over knows of no other until the next one is complete.
+    """
     complete = [latest[kind] for kind in ("completed", "savepoint") if latest.get(kind)]
     if not complete:
-        return None
+        return restored_checkpoint(latest)
     newest = max(complete, key=lambda one: one["latest_ack_timestamp"])
     return {
         "id": newest["id"],
@@ -123,6 +129,15 @@ def newest_checkpoint(latest: dict[str, Any]) -> dict[str, Any] | None:
         "size_bytes": newest["state_size"],
         "path": newest["external_path"],
     }
+
+
+def restored_checkpoint(latest: dict[str, Any]) -> dict[str, Any] | None:
+    """What the job goes on from; Flink tells neither its age nor its size."""
+    restored = latest.get("restored")
+    if not restored:
+        return None
+    unknown = {"age_s": None, "size_bytes": None}
+    return {"id": restored["id"], **unknown, "path": restored["external_path"]}
 
 
 def stop(
@@ -198,13 +213,23 @@ def last_state(settings: Settings, rest: FlinkRest, savepoint: str | None) -> st
 
 
 def wait_for_the_end(rest: FlinkRest, job_id: str, if_gone: str = UNKNOWN) -> str:
-    """The last state of a job that was told to end; ``if_gone`` if its JobManager is gone."""
-    deadline = time.monotonic() + STOPPED_WITHIN_S
+    """The last state of a job that was told to end.
+
+    Args:
+        rest: of its JobManager.
+        job_id: of the job.
+        if_gone: what a JobManager means that answers no more; if it is UNKNOWN, it is asked again.
+    """
+    patience_s = GONE_AFTER_S if if_gone == UNKNOWN else 0.0
+    heard_s = time.monotonic()
+    deadline = heard_s + STOPPED_WITHIN_S
     state = "STOPPING"
     while state not in ENDED and time.monotonic() < deadline:
         try:
             state = rest.get(f"/jobs/{job_id}")["state"]
+            heard_s = time.monotonic()
         except NO_ANSWER:
-            return if_gone
+            if time.monotonic() - heard_s >= patience_s:
+                return if_gone
         time.sleep(POLL_S)
     return state

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
-from deploy.local.cluster_rest import NO_ANSWER, ask, newest_jobs
+from deploy.local import cluster_rest
+from deploy.local.cluster_rest import NO_ANSWER, newest_jobs
 from pipeline.jvm import innermost_cause
 from schemas.errors import FlinkError
 
@@ -79,6 +82,19 @@ class FlinkRest:
         """Size of the newest complete checkpoint; 0 without one."""
         newest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]["completed"]
         return int(newest["state_size"]) if newest else 0
+
+
+def ask(url: str, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
+    """As `cluster_rest.ask`, through the environment's proxy unless it is on loopback."""
+    proxied = not is_loopback(urlsplit(url).hostname or "")
+    return cluster_rest.ask(url, path, method, body, proxied=proxied)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def unreachable(rest: FlinkRest, error: Exception) -> FlinkError:

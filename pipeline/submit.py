@@ -155,14 +155,21 @@ def send(settings: Settings, engine: Active, rest: FlinkRest, restored_from: str
 
 
 def remote(rest: FlinkRest, packages: Path) -> dict[str, str]:
-    """Flink's settings for a client of a cluster."""
-    address = urlsplit(rest.url)
-    jars = jars_to_send(rest.get("/jobmanager/environment")["classpath"])
+    """Flink's settings for a client of a cluster.
+
+    Raises:
+        FlinkError: no JobManager answers.
+    """
+    try:
+        there = rest.get("/jobmanager/environment")["classpath"]
+    except NO_ANSWER as error:
+        raise unreachable(rest, error) from error
+    address = urlsplit(rest.url)  # of the one that answered
     return {
         "execution.target": "remote",
         "rest.address": str(address.hostname),
         "rest.port": str(address.port),
-        "pipeline.jars": ";".join(jar.resolve().as_uri() for jar in jars),
+        "pipeline.jars": ";".join(jar.resolve().as_uri() for jar in jars_to_send(there)),
         "python.files": str(packages.resolve()),
     }
 

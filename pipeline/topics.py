@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.kafka import ANSWER_S, NO_TOPIC, reaching
+from pipeline import kafka as access
+from pipeline.kafka import NO_TOPIC, reaching
 from schemas.errors import KafkaError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def check_topics(settings: Settings) -> None:
 
 def _look(admin: AdminClient, kafka: KafkaSettings) -> tuple[list[Topic], list[Topic]]:
     """Our topics that exist, checked, and those that do not."""
-    present = admin.list_topics(timeout=ANSWER_S).topics
+    present = admin.list_topics(timeout=access.ANSWER_S).topics
     existing = [topic for topic in topics_of(kafka) if topic.name in present]
     missing = [topic for topic in topics_of(kafka) if topic.name not in present]
     for topic in existing:
@@ -93,7 +94,7 @@ def _check_policies(admin: AdminClient, topics: list[Topic]) -> None:
     if not resources:
         return
     for resource, answer in admin.describe_configs(
-        list(resources), request_timeout=ANSWER_S
+        list(resources), request_timeout=access.ANSWER_S
     ).items():
         topic = resources[resource]
         wanted, found = topic.config["cleanup.policy"], answer.result()["cleanup.policy"].value
@@ -116,19 +117,19 @@ def _create(admin: AdminClient, topics: list[Topic], kafka: KafkaSettings) -> No
         NewTopic(t.name, kafka.partitions, kafka.replication_factor, config=t.config)
         for t in topics
     ]
-    for made in admin.create_topics(wanted, request_timeout=ANSWER_S).values():
+    for made in admin.create_topics(wanted, request_timeout=access.ANSWER_S).values():
         made.result()
     _wait_until_known(admin, {topic.name for topic in topics})
 
 
 def _wait_until_known(admin: AdminClient, names: set[str]) -> None:
     """The controller answers a little before the brokers have heard of a new topic."""
-    deadline = time.monotonic() + ANSWER_S
-    while missing := names - admin.list_topics(timeout=ANSWER_S).topics.keys():
+    deadline = time.monotonic() + access.ANSWER_S
+    while missing := names - admin.list_topics(timeout=access.ANSWER_S).topics.keys():
         if time.monotonic() > deadline:
             raise KafkaError(
                 "Topics were created but do not appear",
-                expected=f"{', '.join(sorted(names))} within {ANSWER_S:.0f} s",
+                expected=f"{', '.join(sorted(names))} within {access.ANSWER_S:.0f} s",
                 received=f"no {', '.join(sorted(missing))}",
                 fix="see whether the brokers are overloaded, then run the same command again",
             )

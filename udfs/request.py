@@ -66,6 +66,7 @@ HEAD_WORDS = HEAD_DTYPE.itemsize // WORD_BYTES
 SLOT_WORDS = 3  # item_hash; event_time; value, event_type and zeros
 TYPE_SHIFT = 32
 """Where event_type begins in the last word of a slot, in bits."""
+FIX = "jar and Python are of different releases: `make jar`, or install both again"
 
 
 class Requests:
@@ -90,7 +91,10 @@ class Requests:
         """
         lengths = np.fromiter(map(len, packed), np.int64, len(packed))
         if (lengths < HEAD_DTYPE.itemsize).any() or (lengths % WORD_BYTES).any():
-            raise ValueError(f"a request of {lengths.min()} to {lengths.max()} bytes")
+            raise ValueError(
+                f"expected at least {HEAD_DTYPE.itemsize} bytes a request, in eights; received "
+                f"{lengths.min()} to {lengths.max()}; {FIX}"
+            )
         ends = np.cumsum(lengths // WORD_BYTES)
         words = np.frombuffer(b"".join(packed), "<u8")
         requests = cls(words, ends - lengths // WORD_BYTES)
@@ -99,7 +103,9 @@ class Requests:
         wrong = np.flatnonzero(lengths != WORD_BYTES * (HEAD_WORDS + slots))
         if len(wrong):
             expected = WORD_BYTES * (HEAD_WORDS + int(slots[wrong[0]]))
-            raise ValueError(f"{lengths[wrong[0]]} bytes in a request of {expected}")
+            raise ValueError(
+                f"expected a request of {expected} bytes; received {lengths[wrong[0]]}; {FIX}"
+            )
         return requests
 
     def __len__(self) -> int:

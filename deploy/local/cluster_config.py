@@ -13,8 +13,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -124,13 +126,29 @@ def python_jar() -> Path:
     return jar
 
 
+def connector_jar() -> Path:
+    """Flink's jar for Kafka."""
+    return JARS / CONNECTOR
+
+
 def added_jars() -> list[Path]:
     """What stands on Flink's class path beside its library: jars that come with every job.
 
     Classes that only a job brings stay after it, and after each restart: a TaskManager ran out of
     metaspace at the fourth job.
     """
-    return [python_jar(), JARS / CONNECTOR]
+    return [python_jar(), connector_jar()]
+
+
+def hadoop_class_path(jars: Iterable[Path], inherited: Mapping[str, str]) -> str:
+    """HADOOP_CLASSPATH, Flink's way to add to its class path: with our jars, and what it had.
+
+    Args:
+        jars: ours. They come first: an archive of classes fits how a class path begins.
+        inherited: the variables of this process; a user may name Hadoop there, for state on HDFS.
+    """
+    theirs = inherited.get("HADOOP_CLASSPATH", "").split(os.pathsep)
+    return os.pathsep.join(dict.fromkeys([*map(str, jars), *filter(None, theirs)]))
 
 
 def module_options(home: Path) -> str:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.class_archive import archive_options
-from deploy.local.cluster_config import ClusterFolder, ClusterOptions, added_jars, flink_home
+from deploy.local.cluster_config import (
+    ClusterFolder,
+    ClusterOptions,
+    added_jars,
+    flink_home,
+    hadoop_class_path,
+)
 from deploy.local.process import ProcessRecord
 
 # Variables of Flink's scripts that a caller may have set for a Flink of their own.
@@ -47,8 +53,7 @@ def launch(
         "FLINK_PID_DIR": str(folder.tmp / name),  # The scripts count processes there.
         # Fewer arenas of the C library: tens of MB less in a JVM of sixty threads.
         "MALLOC_ARENA_MAX": "2",
-        # Flink's way to add to the class path.
-        "HADOOP_CLASSPATH": os.pathsep.join(map(str, added_jars())),
+        "HADOOP_CLASSPATH": hadoop_class_path(added_jars(), os.environ),
         "JVM_ARGS": " ".join(archive_options("cluster")),
         **_marks(name, folder),
     }

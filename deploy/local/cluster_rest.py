@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from http.client import HTTPException
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 ANSWER_S = 5.0
 """How long a JobManager may take to answer before it counts as unreachable."""
@@ -20,8 +18,22 @@ Slots = dict[str, dict[str, int]]
 _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def ask(url: str, path: str, method: str = "GET", body: dict[str, Any] | None = None) -> Any:
-    """The answer as JSON, through the environment's proxy unless it comes from loopback.
+def ask(
+    url: str,
+    path: str,
+    method: str = "GET",
+    body: dict[str, Any] | None = None,
+    *,
+    proxied: bool = False,
+) -> Any:
+    """The answer as JSON.
+
+    Args:
+        url: of a JobManager.
+        path: what is asked for.
+        method: of HTTP.
+        body: sent as JSON.
+        proxied: through the environment's proxy; a cluster on this machine is behind none.
 
     Raises:
         one of NO_ANSWER: nobody answers, or not yet, or it refuses.
@@ -29,14 +41,13 @@ def ask(url: str, path: str, method: str = "GET", body: dict[str, Any] | None = 
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url + path, data, headers, method=method)  # noqa: S310 - http
-    local = _is_loopback(urlsplit(url).hostname or "")
-    connect = _WITHOUT_PROXY.open if local else urllib.request.urlopen
+    connect = urllib.request.urlopen if proxied else _WITHOUT_PROXY.open
     with connect(request, timeout=ANSWER_S) as reply:
         return json.load(reply)
 
 
 def get(url: str, path: str) -> Any:
-    """As `ask`, but None without an answer."""
+    """As `ask`, without a proxy, but None without an answer."""
     try:
         return ask(url, path)
     except NO_ANSWER:
@@ -63,10 +74,3 @@ def jobs(url: str) -> list[dict[str, str]]:
 def newest_jobs(overview: dict[str, Any]) -> list[dict[str, Any]]:
     """The jobs of an answer to ``/jobs/overview``, the newest first."""
     return sorted(overview["jobs"], key=lambda job: -int(job["start-time"]))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name
-        return host == "localhost"

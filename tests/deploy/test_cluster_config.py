@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from deploy.local.cluster_config import (
     ClusterFolder,
+    added_jars,
     configuration,
     flink_home,
+    hadoop_class_path,
     module_options,
     zoo_cfg,
 )
@@ -65,6 +68,20 @@ def test_zookeeper_listens_on_loopback_and_may_have_short_sessions() -> None:
     session = AVAILABLE["high-availability.zookeeper.client.session-timeout"]
     # ZooKeeper gives a session 2 to 20 ticks, whatever is asked.
     assert 2 * int(tick.partition("=")[2]) <= 1000 * int(session.removesuffix(" s"))
+
+
+@pytest.mark.parametrize("inherited", ["", "/hadoop/*:/hadoop/conf", ":/hadoop/*::/hadoop/conf:"])
+def test_our_jars_come_first_and_what_a_user_had_on_the_class_path_stays(inherited: str) -> None:
+    ours = list(map(str, added_jars()))
+    theirs = ["/hadoop/*", "/hadoop/conf"] if inherited else []
+    joined = hadoop_class_path(added_jars(), {"HADOOP_CLASSPATH": inherited})
+    assert joined.split(os.pathsep) == [*ours, *theirs]
+    # A command that starts another hands the variable on.
+    assert hadoop_class_path(added_jars(), {"HADOOP_CLASSPATH": joined}) == joined
+
+
+def test_a_user_without_hadoop() -> None:
+    assert hadoop_class_path([Path("/a.jar")], {}) == "/a.jar"
 
 
 def test_flinks_own_module_options_are_found() -> None:

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import pytest
+
 from pipeline.rest import FlinkRest
 
 Answers = dict[str, Any]
@@ -20,14 +22,14 @@ class JobManager(FlinkRest):
     Attributes:
         answers: by path without query; a list is said one by one, its last item for ever; an int is
             an HTTP status; None closes the connection without a word.
-        after_cancel: the answer about a job from its cancelling on.
+        after_cancel: the answer about a job from its cancelling on, in place of that in `answers`.
         asked: method, path and body of every request.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.answers: Answers = {}
-        self.after_cancel: Answers | None = {"state": "CANCELED"}
+        self.after_cancel: Any = {"state": "CANCELED"}
         self.asked: list[tuple[str, str, Any]] = []
 
     def answer(self, method: str, path: str, body: Any) -> Any:
@@ -72,3 +74,13 @@ def jobmanager() -> Iterator[JobManager]:
 def job(jid: str, state: str, name: str = "headrace", start: int = 0) -> dict[str, Any]:
     """As /jobs/overview tells of it."""
     return {"jid": jid, "name": name, "state": state, "start-time": start, "duration": 12_345}
+
+
+def set_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Sets the environment's proxy; none if ``url`` is empty."""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    # Python keeps what the environment said at the first request.
+    monkeypatch.setattr("urllib.request._opener", None)

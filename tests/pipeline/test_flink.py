@@ -7,9 +7,10 @@ import pytest
 from pyflink import pyflink_gateway_server as gateway
 
 from deploy.local.class_archive import class_path
+from deploy.local.cluster_config import connector_jar
 from pipeline import flink
 from pipeline.config import load_settings
-from pipeline.flink import configuration, for_backfill, jvm_environment
+from pipeline.flink import client_environment, configuration, for_backfill
 
 MULTIPLIER, LONGEST_S = 1.5, 60.0
 """Flink's defaults."""
@@ -28,6 +29,15 @@ def test_a_failure_is_answered_at_once_and_a_lasting_one_given_up_after_12_minut
         waited_s += wait_s
         wait_s = min(wait_s * MULTIPLIER, LONGEST_S)
     assert 11 * 60 < waited_s < 13 * 60
+
+
+def test_the_client_keeps_hadoop_on_its_class_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flink, "java_home", lambda: tmp_path)
+    settings = load_settings(flags={"run_dir": tmp_path}, environ={})
+    told = client_environment(settings, tmp_path, {"HADOOP_CLASSPATH": "/hadoop/*"})
+    assert told["HADOOP_CLASSPATH"].split(os.pathsep) == [str(connector_jar()), "/hadoop/*"]
 
 
 def test_a_backfill_waits_for_full_bundles(tmp_path: Path) -> None:
@@ -51,7 +61,8 @@ def test_the_archive_is_of_the_class_path_that_pyflink_builds(
 ) -> None:
     monkeypatch.setattr(flink, "java_home", lambda: tmp_path)
     monkeypatch.setattr(gateway, "Popen", lambda command, **_: command)
-    environ = jvm_environment(load_settings(flags={"run_dir": tmp_path}, environ={}), tmp_path)
+    settings = load_settings(flags={"run_dir": tmp_path}, environ={})
+    environ = client_environment(settings, tmp_path, {})
     command = gateway.launch_gateway_server_process(environ, ["-c", "Main", "local"])
     built = command[command.index("-cp") + 1].split(os.pathsep)
     assert [entry for entry in built if entry] == [str(jar) for jar in class_path("client")]

@@ -64,8 +64,9 @@ def test_an_address_may_be_written_as_one_has_it(settings: Settings, address: st
     assert operate.jobmanager(settings, address).url == "http://flink:8081"
 
 
-def test_several_addresses_are_separated_by_commas(settings: Settings) -> None:
-    assert operate.jobmanager(settings, "a:1,b:2").urls == ("http://a:1", "http://b:2")
+@pytest.mark.parametrize("addresses", ["a:1,b:2", "a:1, b:2", " a:1 , http://b:2/ "])
+def test_several_addresses_are_separated_by_commas(settings: Settings, addresses: str) -> None:
+    assert operate.jobmanager(settings, addresses).urls == ("http://a:1", "http://b:2")
 
 
 @pytest.mark.parametrize("address", ["flink", ":8081", "flink:", "flink:web", "https://flink:1/x"])
@@ -132,6 +133,26 @@ def test_the_newest_of_checkpoint_and_savepoint_counts() -> None:
     assert found is not None
     assert found["id"] == 8
     assert operate.newest_checkpoint({"completed": None, "savepoint": None}) is None
+    assert operate.newest_checkpoint(dict.fromkeys(("completed", "savepoint", "restored"))) is None
+
+
+def test_right_after_a_restore_the_restored_checkpoint_is_the_newest() -> None:
+    path = "file:/run/checkpoints/a/chk-6"
+    restored = {"id": 6, "restore_timestamp": 500, "is_savepoint": False, "external_path": path}
+    found = operate.newest_checkpoint({"completed": None, "savepoint": None, "restored": restored})
+    assert found == {"id": 6, "age_s": None, "size_bytes": None, "path": path}
+    found = operate.newest_checkpoint({"completed": CHECKPOINT, "restored": restored})
+    assert found is not None
+    assert found["id"] == 7
+
+
+def test_stop_names_what_remains_even_right_after_a_restore(
+    settings: Settings, flink: JobManager
+) -> None:
+    restored = {"id": 6, "external_path": "file:/run/checkpoints/a/chk-6"}
+    flink.answers["/jobs/a/checkpoints"]["latest"] = {"completed": None, "restored": restored}
+    told = operate.stop(settings, flink, QUIET, savepoint=False)
+    assert told["checkpoint"] == restored["external_path"]
 
 
 def test_stop_cancels_and_names_the_checkpoint(settings: Settings, flink: JobManager) -> None:
@@ -155,16 +176,53 @@ def test_stop_with_a_savepoint_waits_for_it(settings: Settings, flink: JobManage
     assert body == {"targetDirectory": folder, "drain": False}
 
 
-@pytest.mark.parametrize("of_headrace_run", [True, False])
-def test_a_jobmanager_that_is_gone_after_the_cancel(
-    settings: Settings, flink: JobManager, of_headrace_run: bool
+@pytest.fixture
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operate, "GONE_AFTER_S", 0.3)
+
+
+def questions_about_its_end(flink: JobManager) -> int:
+    """How often the job was asked for after it had been told to end."""
+    methods = [method for method, path, _ in flink.asked if path.partition("?")[0] == "/jobs/a"]
+    return len(methods) - 1 - methods.index("PATCH")
+
+
+def test_the_jobmanager_of_headrace_run_closes_with_its_job(
+    settings: Settings, flink: JobManager
 ) -> None:
-    """That of `headrace run` closes with its job; of another nobody knows what became of it."""
     flink.after_cancel = None
-    if of_headrace_run:
-        run_by_us(settings, flink.url)
+    run_by_us(settings, flink.url)
     told = operate.stop(settings, flink, QUIET, savepoint=False)
-    assert told["state"] == ("CANCELED" if of_headrace_run else "UNKNOWN")
+    assert (told["state"], questions_about_its_end(flink)) == ("CANCELED", 1)
+
+
+@pytest.mark.usefixtures("short_patience")
+def test_of_another_that_is_gone_nobody_knows_what_became_of_its_job(
+    settings: Settings, flink: JobManager
+) -> None:
+    flink.after_cancel = None
+    told = operate.stop(settings, flink, QUIET, savepoint=False)
+    assert told["state"] == "UNKNOWN"
+    assert questions_about_its_end(flink) > 1
+
+
+@pytest.mark.parametrize("unanswered", [None, 404, 503])
+def test_a_question_without_an_answer_is_asked_again(
+    settings: Settings, flink: JobManager, unanswered: int | None
+) -> None:
+    flink.after_cancel = [unanswered, {"state": "CANCELLING"}, unanswered, {"state": "CANCELED"}]
+    assert operate.stop(settings, flink, QUIET, savepoint=False)["state"] == "CANCELED"
+    assert questions_about_its_end(flink) == 4
+
+
+def test_patience_is_with_silence_not_with_a_job_that_ends_slowly(
+    flink: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer begins it anew."""
+    monkeypatch.setattr(operate, "GONE_AFTER_S", 3 * operate.POLL_S)
+    cancelling = {"state": "CANCELLING"}
+    flink.answers["/jobs/a"] = [*[cancelling] * 5, None, {"state": "CANCELED"}]
+    assert operate.wait_for_the_end(flink, "a") == "CANCELED"
 
 
 def test_a_jobmanager_that_is_gone_after_the_savepoint(
@@ -179,6 +237,7 @@ def test_a_jobmanager_that_is_gone_after_the_savepoint(
     assert operate.stop(settings, flink, QUIET, savepoint=True)["state"] == "FINISHED"
 
 
+@pytest.mark.usefixtures("short_patience")
 def test_the_command_fails_if_the_end_of_the_job_is_not_known(
     settings: Settings, flink: JobManager
 ) -> None:

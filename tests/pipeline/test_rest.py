@@ -1,4 +1,4 @@
-"""Which of several JobManagers is asked."""
+"""Which of several JobManagers is asked, and whether through a proxy of the environment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from urllib.error import HTTPError
 
 import pytest
 
+from deploy.local.cluster_rest import NO_ANSWER
 from pipeline.rest import FlinkRest
-from tests.pipeline.jobmanager import JobManager, jobmanager
+from tests.pipeline.jobmanager import JobManager, jobmanager, set_proxy
+
+REMOTE = "http://flink.invalid:8081"
 
 
 @pytest.fixture
@@ -71,3 +74,30 @@ def test_an_order_is_given_once(second: JobManager, free_ports: Callable[[int], 
     with pytest.raises(OSError, match="refused"):
         FlinkRest(f"http://127.0.0.1:{gone}", second.url).post("/jobs/a/stop", {})
     assert second.asked == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_loopback_is_asked_without_the_proxy(
+    first: JobManager, second: JobManager, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    set_proxy(monkeypatch, second.url)
+    rest = FlinkRest(first.url.replace("127.0.0.1", host))
+    assert rest.get("/overview") == "first"
+    rest.cancel("a")
+    rest.post("/jobs/a/stop", {})
+    assert second.asked == []
+
+
+def test_a_remote_jobmanager_is_asked_through_the_proxy(
+    second: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second.answers = {f"{REMOTE}/overview": "through the proxy", f"{REMOTE}/jobs/a/stop": {}}
+    rest = FlinkRest(REMOTE)
+    set_proxy(monkeypatch, second.url)
+    assert rest.get("/overview") == "through the proxy"
+    rest.post("/jobs/a/stop", {})
+    rest.cancel("a")
+    assert len(second.asked) == 3
+    set_proxy(monkeypatch, "")
+    with pytest.raises(NO_ANSWER):
+        rest.get("/overview")

@@ -12,6 +12,7 @@ from rich.console import Console
 from deploy.local.cluster_config import added_jars
 from pipeline import submit as submitting
 from pipeline.config import Settings, load_settings
+from pipeline.jvm import jvm_errors
 from pipeline.rest import FlinkRest
 from pipeline.run import free_ports
 from pipeline.submit import (
@@ -94,6 +95,24 @@ def test_the_client_is_told_where_the_cluster_is_and_what_to_send(
     jars = told["pipeline.jars"].split(";")
     assert any("flink-python-" in jar for jar in jars)
     assert all(urllib.request.urlopen(jar) for jar in jars)
+
+
+@pytest.mark.usefixtures("job_jars")
+def test_the_client_is_sent_to_the_standby_once_the_leader_is_gone(
+    flink: JobManager, tmp_path: Path
+) -> None:
+    [gone] = free_ports(1)
+    flink.answers["/jobmanager/environment"] = {"classpath": []}
+    told = remote(FlinkRest(f"http://127.0.0.1:{gone}", flink.url), tmp_path)
+    assert f"http://{told['rest.address']}:{told['rest.port']}" == flink.url
+
+
+def test_a_jobmanager_that_is_gone_is_not_taken_for_the_clients_jvm(
+    settings: Settings, tmp_path: Path
+) -> None:
+    [gone] = free_ports(1)
+    with pytest.raises(FlinkError, match="No JobManager answers"), jvm_errors(settings):
+        remote(FlinkRest(f"http://127.0.0.1:{gone}"), tmp_path)
 
 
 @pytest.mark.usefixtures("job_jars")
