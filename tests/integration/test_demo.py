@@ -60,11 +60,17 @@ def start(tmp_path: Path, mark: str) -> Iterator[Start]:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_ctrl_c,
         )
 
     yield popen
     for pid in marked(mark):
         os.kill(pid, signal.SIGKILL)
+
+
+def heed_ctrl_c() -> None:
+    """As in a terminal: what a shell starts in the background ignores it, with all below."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def marked(mark: str) -> list[int]:
