@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SAVE_EVERY_S = 1.0
 SHOW_EVERY_S = 0.1
+POLL_LEAST_S = 0.001
+"""librdkafka waits for whole milliseconds."""
 RESERVE = 100_000
 """How many events may be sent after the progress file was written and before it is again."""
 UNSURE_MS = 60_000
@@ -68,6 +70,7 @@ class Sender:
         advance: told the number of delivered events about ten times a second.
         producer: None: a real one.
         clock: seconds, for pace and intervals.
+        sleep: for so many seconds.
         wall_ms: the time that Kafka stamps records with.
     """
 
@@ -80,6 +83,7 @@ class Sender:
         *,
         producer: EventProducer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
         wall_ms: Callable[[], int] = now_ms,
     ) -> None:
         self.ledger = Ledger(start.delivered)
@@ -91,6 +95,7 @@ class Sender:
         self._progress = progress
         self._advance = advance
         self._clock = clock
+        self._sleep = sleep
         self._wall_ms = wall_ms
         self._show_at = self._save_at = clock()
 
@@ -143,7 +148,10 @@ class Sender:
 
     def _wait_until(self, due: float) -> None:
         while (left := due - self._clock()) > 0:
-            self._producer.poll(min(left, SHOW_EVERY_S))
+            if left < POLL_LEAST_S:  # poll() would return at once, again and again
+                self._sleep(left)
+            else:
+                self._producer.poll(min(left, SHOW_EVERY_S))
             self._tick()
 
     def _tick(self) -> None:

@@ -190,7 +190,9 @@ def perform(
     records = play(events, settings.kafka, start_ms, rate, seed)
     for record in merge(records, *goodbyes, key=lambda one: one.due_s):
         while (left_s := started + record.due_s - time.monotonic()) > 0:
-            producer.poll(min(left_s, SCREEN_EVERY_S))
+            # Slept, not polled: librdkafka waits for whole milliseconds, and would spin.
+            time.sleep(min(left_s, SCREEN_EVERY_S))
+            producer.poll(0)
             refresh()
         producer.produce(record.topic, record.value, record.key)
         stage.took(record.event)

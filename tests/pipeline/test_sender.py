@@ -26,6 +26,9 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
 
 class Refused:
     def str(self) -> str:
@@ -48,6 +51,7 @@ class Kafka:
         self.queue.append((self._clock.now, key, value, on_delivery))
 
     def poll(self, timeout: float) -> int:
+        assert timeout == 0 or timeout >= 0.001, "a sender that asks for less spins"
         self._clock.now += timeout
         return self.flush() if timeout else 0
 
@@ -83,6 +87,7 @@ def sender_to(kafka: Kafka, clock: Clock, progress: Progress, start: Standing = 
         lambda done: None,
         producer=kafka,
         clock=clock,
+        sleep=clock.sleep,
         wall_ms=lambda: round(clock.now * 1000),
     )
 
@@ -247,3 +252,10 @@ def sent_until_killed(
     if kept:
         progress.file.write_bytes(kept)  # A kill leaves no time to write.
     return [codec.decode("user_event", value)["event_id"] for _, _, value in kafka.taken]
+
+
+def test_a_wait_too_short_for_a_poll_is_slept(clock: Clock, progress: Progress) -> None:
+    kafka = Kafka(clock)
+    sender_to(kafka, clock, progress).send_all(events(50), pace(10_000, None))
+    sent_at = [round((at - kafka.taken[0][0]) * 10_000) for at, *_ in kafka.taken]
+    assert sent_at == list(range(50))
