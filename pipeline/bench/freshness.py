@@ -10,6 +10,7 @@ from pipeline.bench.load import USERS, play, shop_events, train
 from pipeline.bench.measure import Reader
 from pipeline.config import Settings
 from pipeline.scratch import running_broker, running_job, scratch_settings
+from pipeline.sender import new_producer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,11 +51,13 @@ def freshness(
         events = iter(rest)
         bounds_ms: list[tuple[int, float]] = []
         with running_job(settings, console), Reader(settings) as reader:
-            play(settings, [first], rate)
+            producer = new_producer(settings)
+            play(settings, [first], rate, producer)
             reader.wait_for_first()
             for number, length_s in enumerate(lengths_s):
                 console.print(f"play {number} of {repeats}" if number else "warming up")
-                start_ms = play(settings, list(islice(events, round(rate * length_s))), rate)
+                part = list(islice(events, round(rate * length_s)))
+                start_ms = play(settings, part, rate, producer)
                 reader.wait_for_silence()
                 bounds_ms.append((start_ms, start_ms + length_s * 1000))
     plays = [reader.delays_ms(*bounds) for bounds in bounds_ms[1:]]

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from engines.registry import Registry
 from pipeline.bench.measure import now_ms
@@ -18,6 +19,9 @@ from pipeline.sender import Sender, pace
 from pipeline.sources.base import UserEvent
 from pipeline.sources.synthetic import INTERVAL_MS, START_MS, Shop, SyntheticSource, zipf
 from pipeline.train import train_on
+
+if TYPE_CHECKING:
+    from confluent_kafka import Producer
 
 USERS = 20_000
 SHOP = Shop(users=USERS, items_per_category=200)
@@ -60,18 +64,23 @@ def send(settings: Settings, events: Iterable[UserEvent]) -> None:
     new_sender(settings).send_all(events, pace(None, None))
 
 
-def play(settings: Settings, events: Sequence[UserEvent], rate: float) -> int:
+def play(
+    settings: Settings, events: Sequence[UserEvent], rate: float, producer: Producer | None = None
+) -> int:
     """Send them at ``rate`` events a second, each stamped with the time when it is due.
+
+    Args:
+        producer: one that has sent before, and needs no half second to begin; None: a new one.
 
     Returns:
         when the first was due, ms since 1970.
     """
-    sender = new_sender(settings)  # takes its time; the clock starts after it
+    sender = new_sender(settings, producer)
     begin_ms = now_ms()
     sender.send_all(stamped(events, begin_ms, 1000 / rate), pace(rate, None))
     return begin_ms
 
 
-def new_sender(settings: Settings) -> Sender:
+def new_sender(settings: Settings, producer: Producer | None = None) -> Sender:
     progress = Progress.of(settings.run_dir / "produce", {"log": "bench"})
-    return Sender(settings, Standing(), progress, lambda delivered: None)
+    return Sender(settings, Standing(), progress, lambda delivered: None, producer=producer)
