@@ -19,7 +19,7 @@ from tests.chaos.stage import Stage, Told, headrace, until
 from tests.chaos.verdict import Evidence, List, Row, judged
 from tests.integration import scenario
 from tests.integration.conftest import START_MS, Outcomes, read_lists
-from tests.integration.reference import Place, Record, Reference, State
+from tests.integration.reference import Place, Record, Reference, State, source_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -132,7 +132,7 @@ class Arrivals(Thread):
 def decoded(value: bytes) -> List:
     """Where the event of a list lies, and what the list says of its profile."""
     one = codec.decode("recommendation_list", value, canonical=False)
-    place = Place("events", one["source_partition"], one["source_offset"])
+    place = source_of(one)
     return place, State(*(one[name] for name in State._fields))
 
 
@@ -242,9 +242,7 @@ class Play:
 
     def until_fresh(self) -> float:
         """Seconds from the fault to the first list of an event that was sent after it."""
-        # Seldom, because it looks through all records, and the job needs the cores meanwhile.
-        fresh_s = until(lambda: min(self._fresh(), default=0.0), "fresh list", every_s=0.5)
-        return fresh_s - self._hit_s
+        return until(lambda: min(self._fresh(), default=0.0), "fresh list") - self._hit_s
 
     def _fresh(self) -> Iterator[float]:
         first_s = self._arrivals.first_s

@@ -28,12 +28,12 @@ TASKMANAGERS = 2
 Found = TypeVar("Found")
 
 
-def until(found: Callable[[], Found], what: str, every_s: float = 0.05) -> Found:
+def until(found: Callable[[], Found], what: str) -> Found:
     """What it finds, as soon as it finds something."""
     deadline = time.monotonic() + PATIENCE_S
     while not (answer := found()):
         assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S:.0f} s"
-        time.sleep(every_s)
+        time.sleep(0.05)
     return answer
 
 

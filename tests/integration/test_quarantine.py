@@ -26,7 +26,15 @@ from schemas.reasons import Reason
 from tests.engines.examples import events, fit
 from tests.integration import scenario
 from tests.integration.conftest import PATIENCE_S, START_MS, Outcomes, read_lists, send
-from tests.integration.reference import Place, Record, Reference, State, conservation_errors
+from tests.integration.reference import (
+    Place,
+    Record,
+    Reference,
+    State,
+    conservation_errors,
+    decoded,
+    source_of,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -91,7 +99,7 @@ def survived(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory
             job = state, rest.failures(status["job_id"])
     killer = next(one.place for one in sent if one.value == log[middle + 20].value)
     values = [value for _, value, _ in read_lists(settings) if value is not None]
-    lists = [codec.decode("recommendation_list", one, canonical=False) for one in values]
+    lists = [decoded(one) for one in values]
     return Survived(settings, reference(settings, sent, killer), killer, outcomes, lists, *job)
 
 
@@ -150,12 +158,7 @@ def test_the_killer_alone_is_quarantined(survived: Survived) -> None:
 
 
 def test_every_other_event_has_its_list(survived: Survived) -> None:
-    made = {
-        Place("events", one["source_partition"], one["source_offset"]): State(
-            *(one[name] for name in State._fields)
-        )
-        for one in survived.lists
-    }
+    made = {source_of(one): State(*(one[name] for name in State._fields)) for one in survived.lists}
     assert made == survived.reference.states
     assert len(made) == len(survived.lists)
 

@@ -20,12 +20,11 @@ from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
 from pipeline.scratch import running_job, started_job, wait_until_running
 from pipeline.sources.synthetic import Shop
-from schemas import codec
 from tests.chaos.stage import headrace
 from tests.engines.examples import events, fit
 from tests.integration import scenario
 from tests.integration.conftest import PATIENCE_S, START_MS, read_lists, send
-from tests.integration.reference import Place, Record, Reference, State
+from tests.integration.reference import Place, Record, Reference, State, decoded, source_of
 
 pytestmark = pytest.mark.real
 
@@ -93,10 +92,6 @@ def run_bounded(settings: Settings) -> dict[str, Any]:
     return told
 
 
-def decoded(value: bytes) -> dict[str, Any]:
-    return codec.decode("recommendation_list", value, canonical=False)
-
-
 def expected_states(settings: Settings, sent: list[Record]) -> dict[Place, State]:
     reference = Reference(settings)
     reference.take(sent)
@@ -104,11 +99,7 @@ def expected_states(settings: Settings, sent: list[Record]) -> dict[Place, State
 
 
 def states_in(lists: list[dict[str, Any]]) -> dict[Place, State]:
-    return {place_of(one): State(*(one[name] for name in State._fields)) for one in lists}
-
-
-def place_of(one: dict[str, Any]) -> Place:
-    return Place("events", one["source_partition"], one["source_offset"])
+    return {source_of(one): State(*(one[name] for name in State._fields)) for one in lists}
 
 
 def test_every_applied_event_but_an_impression_has_one_list(ran: Ran) -> None:
@@ -178,7 +169,7 @@ class Seen:
             message = self._consumer.poll(PATIENCE_S)
             assert message is not None, f"{left} of {len(places)} lists are missing"
             if message.error() is None:
-                self._places.add(place_of(decoded(message.value())))
+                self._places.add(source_of(decoded(message.value())))
 
 
 def kill_workers(settings: Settings) -> None:
