@@ -73,15 +73,8 @@ class RunningJob:
                 return "FINISHED"
             return "CANCELED" if self.failure().startswith(CANCELLED) else "FAILED"
         # To answer costs the job time: a running one is asked now and then only.
-        now_s = time.monotonic()
-        if self._state != "RUNNING" or now_s - self._asked_s > ASK_EVERY_S:
-            self._asked_s = now_s
-            try:
-                self._state = self._rest.state(self.job_id)
-                self.restarts = len(self._rest.failures(self.job_id))
-                self.state_bytes = self._rest.state_bytes(self.job_id)
-            except NO_ANSWER:
-                self._state = "STARTING"
+        if self._state != "RUNNING" or time.monotonic() - self._asked_s > ASK_EVERY_S:
+            self._ask()
         return self._state
 
     def failure(self) -> str:
@@ -89,7 +82,17 @@ class RunningJob:
         return innermost_cause(str(self._end.exception()))
 
     def cancel(self) -> None:
+        self._ask()  # it may have restarted since it was last asked
         self._client.cancel().result()
+
+    def _ask(self) -> None:
+        self._asked_s = time.monotonic()
+        try:
+            self._state = self._rest.state(self.job_id)
+            self.restarts = len(self._rest.failures(self.job_id))
+            self.state_bytes = self._rest.state_bytes(self.job_id)
+        except NO_ANSWER:
+            self._state = "STARTING"
 
 
 def explain(settings: Settings) -> dict[str, Any]:
