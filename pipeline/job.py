@@ -90,15 +90,16 @@ def declare(
         engine: the one to rank with.
         bounded: read to the present end of the topics and finish.
     """
-    told = parameters(settings, engine)
-    tables.get_config().set("pipeline.global-job-parameters", json.dumps(told))
     declare_functions(tables, settings, engine)
     declare_topics(tables, settings, bounded)
 
 
 def declare_functions(tables: TableEnvironment, settings: Settings, engine: Active) -> None:
+    """The functions, and what they are told."""
     from udfs.rank import rank
 
+    told = parameters(settings, engine)
+    tables.get_config().set("pipeline.global-job-parameters", json.dumps(told))
     for name in ("DecodeEvent", "DecodeControl", "RollingProfile", "DeadLetter"):
         tables.execute_sql(f"CREATE TEMPORARY FUNCTION {name} AS 'io.headrace.{name}'")
     tables.create_temporary_function("Rank_", rank(rank_settings(settings, engine)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ class ClusterStatus:
             stays registered until its heartbeats are missed; one that hangs lives unregistered.
         jobs: id, name and state of each job, the newest first.
         logs: folder of the logs.
+        started: names of the processes that were started by this call.
         note: what happened: "started jobmanager-1, taskmanager-1 in 8.1 s", "was running", ...
     """
 
@@ -48,6 +49,7 @@ class ClusterStatus:
     taskmanagers: list[dict[str, Any]]
     jobs: list[dict[str, str]]
     logs: str
+    started: list[str]
     note: str
 
 
@@ -94,7 +96,7 @@ def start(
     notes = [f"{name} was gone" for name in gone]
     if missing:
         notes.append(f"started {', '.join(missing)} in {time.monotonic() - began:.1f} s")
-    return _status(options, folder, "; ".join(notes) or "was running")
+    return _status(options, folder, "; ".join(notes) or "was running", missing)
 
 
 def status(options: ClusterOptions, run_dir: Path) -> ClusterStatus:
@@ -241,7 +243,9 @@ def _did_not_start(names: list[str], folder: ClusterFolder, received: str) -> Fl
     )
 
 
-def _status(options: ClusterOptions, folder: ClusterFolder, note: str) -> ClusterStatus:
+def _status(
+    options: ClusterOptions, folder: ClusterFolder, note: str, started: Sequence[str] = ()
+) -> ClusterStatus:
     read = {name: ClusterProcess.read(folder.pid(name)) for name in _known(folder)}
     processes = {name: process for name, process in read.items() if process is not None}
     url, registered = _first_answer(options) if processes else (urls(options)[0], None)
@@ -260,6 +264,7 @@ def _status(options: ClusterOptions, folder: ClusterFolder, note: str) -> Cluste
         ],
         jobs=cluster_rest.jobs(url) if registered is not None else [],
         logs=str(folder.logs),
+        started=list(started),
         note=note,
     )
 

@@ -64,6 +64,9 @@ class Stage:
 
     Args:
         settings: ports, ``run_dir``, and an engine store with an active engine.
+
+    Attributes:
+        started: what `headrace cluster up` told, which warmed the TaskManagers up.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -72,6 +75,9 @@ class Stage:
 
     def __enter__(self) -> Stage:
         try:
+            up = headrace(self.settings, "cluster", "up", "--taskmanagers", str(TASKMANAGERS))
+            assert up.exit_code == 0, up
+            self.started = up.result
             self.mend()
         except BaseException:
             self.__exit__()
@@ -103,7 +109,7 @@ class Stage:
         self.start_broker()
 
     def mend(self) -> None:
-        """Start what is gone, as `headrace up` and `headrace cluster up` do."""
+        """Start what is gone, cold: a warm-up for each play takes longer than it spares."""
         self.start_broker()
         self.replace()
         until(lambda: self.status().slots == TASKMANAGERS, "slots of all TaskManagers")

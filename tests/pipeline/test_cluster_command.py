@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ from typer.testing import CliRunner
 from deploy.local import cluster
 from deploy.local.cluster_config import ClusterFolder
 from deploy.local.cluster_process import ClusterProcess
+from pipeline import warm_up
 from pipeline.cli import app
+from pipeline.config import Settings, load_settings
+from pipeline.rest import FlinkRest
+from schemas.errors import FlinkError
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +50,51 @@ def test_up_hands_settings_and_number_on(monkeypatch: pytest.MonkeyPatch) -> Non
     told("up", "--taskmanagers", "3", "--set", "cluster.rest_port=8081", "--set", "run_dir=here")
     told("up")
     assert given == [8081, Path("here"), 3, 19081, Path(".headrace"), None]
+
+
+def started(monkeypatch: pytest.MonkeyPatch, free_slots: int, *names: str) -> None:
+    """As if `cluster.start` had started these processes."""
+    now = cluster.status(load_settings(environ={}).cluster, Path(".headrace"))
+    then = replace(now, running=True, free_slots=free_slots, started=list(names))
+    monkeypatch.setattr(cluster, "start", lambda *_: then)
+
+
+@pytest.mark.parametrize(
+    ("free_slots", "names", "warmed"),
+    [
+        (2, ["jobmanager-1", "taskmanager-1"], [2]),
+        (2, ["jobmanager-1"], []),
+        (2, [], []),
+        (0, ["taskmanager-1"], []),  # a job that waited for it has it already
+    ],
+)
+def test_up_warms_what_is_new_and_free(
+    monkeypatch: pytest.MonkeyPatch, free_slots: int, names: list[str], warmed: list[int]
+) -> None:
+    given: list[int] = []
+
+    def warm(settings: Settings, rest: FlinkRest, slots: int) -> float:
+        given.append(slots)
+        return 1.26
+
+    monkeypatch.setattr(warm_up, "warm_up", warm)
+    started(monkeypatch, free_slots, *names)
+    assert told("up")["warm_up_s"] == (1.3 if warmed else None)
+    assert given == warmed
+
+
+@pytest.mark.parametrize("error", [FlinkError("the TaskManagers are not warm"), OSError("gone")])
+def test_a_cluster_that_is_not_warm_is_up_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(warm_up, "warm_up", fail)
+    started(monkeypatch, 1, "taskmanager-1")
+    done = CliRunner().invoke(app, ["cluster", "up", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["warm_up_s"]) == (0, None)
+    assert f"warning: {error}" in " ".join(done.stderr.split())
 
 
 def test_logs_end_where_they_are_asked_to() -> None:
