@@ -166,7 +166,8 @@ def wait_for_the_end(rest: FlinkRest, job_id: str, slots: int) -> None:
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline and state not in ENDED:
         time.sleep(POLL_S)
-        state = rest.get(f"/jobs/{job_id}")["state"]
+        with suppress(*NO_ANSWER):  # the JobManager is making up the job
+            state = rest.get(f"/jobs/{job_id}")["state"]
     while time.monotonic() < deadline and state == "FINISHED":
         if rest.get("/overview")["slots-available"] >= slots:
             return

@@ -51,6 +51,7 @@ def test_it_touches_nothing_of_the_users(settings: Settings, tmp_path: Path) -> 
     assert all(folder.is_relative_to(scratch) for folder in folders)
     assert own.job.state_dir.startswith(scratch.as_uri())
     assert "invalid" not in own.model_dump_json()
+    assert own.job.name == warm_up.NAME
     # What decides which classes of Flink are loaded is the user's.
     assert (own.job.state_backend, own.job.parallelism) == ("rocksdb", 3)
 
@@ -73,10 +74,10 @@ def test_it_is_not_mistaken_for_the_users_job(settings: Settings, flink: JobMana
 
 
 def test_its_slots_are_free_again_when_it_is_over(flink: JobManager) -> None:
-    flink.answers["/jobs/w"] = [{"state": "RUNNING"}, {"state": "FINISHED"}]
-    flink.answers["/overview"] = [{"slots-available": 0}, {"slots-available": 2}]
+    flink.answers["/jobs/w"] = [404, {"state": "RUNNING"}, {"state": "FINISHED"}]
+    flink.answers["/overview"] = [{"slots-available": free} for free in (0, 1, 2)]
     warm_up.wait_for_the_end(flink, "w", 2)
-    assert len(flink.answers["/overview"]) == 1
+    assert flink.answers["/overview"] == [{"slots-available": 2}]
 
 
 @pytest.mark.parametrize("state", ["FAILED", "RUNNING"])
