@@ -3,9 +3,10 @@
     made-up events ─▶ decode ─▶ RollingProfile ─▶ rank (Python) ─▶ nowhere
 
 A JVM that never ran a job has most of Flink to load and to compile before it is of use: to take a
-job over, a cold spare needed three times the CPU time of a warm one (23.6 s and 7.2 s). So each free
-slot once runs the job's own statements, with an engine of its own, on events that Flink makes up:
-neither a broker nor an active engine is asked for, and nothing of it is left but what Java learned.
+job over, a cold spare needed three times the CPU time of a warm one (23.6 s and 7.2 s). So each
+free slot once runs the job's own statements, with an engine of its own, on events that Flink makes
+up: neither a broker nor an active engine is asked for, and nothing of it is left but what Java
+learned.
 
 The command waits for it: in the background it would hold the slots that the next command asks for.
 """
