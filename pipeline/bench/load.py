@@ -59,9 +59,9 @@ def stamped(events: Iterable[UserEvent], begin_ms: int, every_ms: float) -> Iter
         yield replace(event, event_time=begin_ms + round(at * every_ms))
 
 
-def send(settings: Settings, events: Iterable[UserEvent]) -> None:
-    """Send them as fast as Kafka takes them."""
-    new_sender(settings).send_all(events, pace(None, None))
+def send(settings: Settings, events: Iterable[UserEvent], producer: Producer | None = None) -> None:
+    """Send them as fast as Kafka takes them; ``producer`` as in `play`."""
+    new_sender(settings, producer).send_all(events, pace(None, None))
 
 
 def play(
