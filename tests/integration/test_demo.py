@@ -16,8 +16,8 @@ import pytest
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(280)]
 
-SECONDS = 8
-RATE = 100
+SECONDS = 4
+RATE = 200
 GRACE_S = 5.0
 """How long a process may take to be gone after the command has ended."""
 

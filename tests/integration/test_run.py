@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
-from pipeline.scratch import running_job, started_job, wait_until_running
+from pipeline.scratch import started_job, wait_until_running
 from pipeline.sources.synthetic import Shop
 from tests.chaos.stage import headrace
 from tests.engines.examples import events, fit
@@ -122,14 +121,18 @@ def test_every_applied_event_but_an_impression_has_one_list(ran: Ran) -> None:
     assert markers > 0 if ran.settings.job.delivery == "exactly-once" else markers == 0
 
 
-def test_a_killed_python_worker_loses_nothing(
+def test_a_killed_python_worker_loses_nothing_and_stop_ends_the_job(
     job_settings: Settings, log: list[scenario.Sent]
 ) -> None:
-    """After it the job starts again from a checkpoint; exactly-once then also doubles nothing."""
+    """After it the job starts again from a checkpoint; exactly-once then also doubles nothing.
+
+    `headrace stop` cancels it, and both tell so.
+    """
     settings, middle = job_settings, len(log) // 2
     topic = settings.kafka.events_topic
     settings.run_dir.mkdir()
-    with running_job(settings, Console(quiet=True)):
+    with started_job(settings) as job:
+        wait_until_running(settings, job)
         seen = Seen(settings)
         sent = send(settings, topic, log[:middle])
         seen.wait_for(expected_states(settings, sent).keys())
@@ -137,24 +140,16 @@ def test_a_killed_python_worker_loses_nothing(
         sent = sorted(sent + send(settings, topic, log[middle:]))
         expected = expected_states(settings, sent)
         seen.wait_for(expected.keys())
+        stopped = headrace(settings, "stop")
+        assert (stopped.exit_code, stopped.result["state"]) == (0, "CANCELED")
+        assert job.wait(PATIENCE_S) == 0
     told = json.loads((settings.run_dir / "job.log").read_text().splitlines()[-1])
+    assert (told["state"], told["job_id"]) == ("CANCELED", stopped.result["job_id"])
     assert told["restarts"] >= 1
     lists = [decoded(value) for _, value, _ in read_lists(settings) if value is not None]
     assert states_in(lists) == expected
     if settings.job.delivery == "exactly-once":
         assert len(lists) == len(expected)
-
-
-@pytest.mark.parametrize("job_settings", ["at-least-once"], indirect=True)
-def test_stop_cancels_it_and_both_tell_so(job_settings: Settings) -> None:
-    job_settings.run_dir.mkdir()
-    with started_job(job_settings) as job:
-        wait_until_running(job_settings, job)
-        stopped = headrace(job_settings, "stop")
-        assert (stopped.exit_code, stopped.result["state"]) == (0, "CANCELED")
-        assert job.wait(PATIENCE_S) == 0
-    told = json.loads((job_settings.run_dir / "job.log").read_text().splitlines()[-1])
-    assert (told["state"], told["job_id"]) == ("CANCELED", stopped.result["job_id"])
 
 
 class Seen:
