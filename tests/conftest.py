@@ -5,6 +5,7 @@ Tests that ask for ``broker_settings`` or ``settings`` carry ``@pytest.mark.real
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,11 @@ import pytest
 from pipeline.config import Settings, load_settings
 
 _numbers = count(1)
+
+
+def pytest_configure() -> None:
+    """Every JVM compiles quickly rather than well, unless told: none lives long enough to gain."""
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 RATE = 500.0
 """Events a second: what two busy cores do with ease, so that a backlog is soon gone."""
-FAULT_AT = 2000
+FAULT_AT = 1000
 """The record at which the fault comes."""
-TAIL = 1000
+TAIL = 500
 """Records that are sent after the first fresh list."""
 ENDLESS = 10**7
 USERS = 300

@@ -50,7 +50,7 @@ class Played:
 
 @pytest.fixture(scope="session")
 def shop() -> Shop:
-    return Shop(seed=3, users=2000)
+    return Shop(seed=3, users=scenario.USERS)
 
 
 @pytest.fixture(scope="session")
@@ -83,13 +83,13 @@ def engine(job_settings: Settings, shop: Shop) -> Registry:
 @pytest.fixture(scope="session")
 def played(job_settings: Settings, shop: Shop, engine: Registry) -> Played:
     settings = job_settings
-    log = list(scenario.hostile_log(shop, START_MS))
+    log = list(scenario.hostile_log(shop, START_MS, scenario.EVENTS, scenario.SPREAD_MS))
     middle = len(log) // 2
-    as_of_ms = START_MS + scenario.EVENTS // 2 * scenario.INTERVAL_MS
+    as_of_ms = START_MS + scenario.EVENTS // 2 * scenario.SPREAD_MS
     users = [f"user-{at:05d}" for at in range(shop.users)]
-    forgets = [
-        scenario.order(user, "forget", as_of_ms) for user in users[: scenario.FORGOTTEN_USERS]
-    ]
+    # The busiest user is kept, with more bought and hidden items than a profile holds.
+    forgotten = users[1 : 1 + scenario.FORGOTTEN_USERS]
+    forgets = [scenario.order(user, "forget", as_of_ms) for user in forgotten]
     reranks = [scenario.order(user, "rerank", as_of_ms) for user in users]
     events, control = settings.kafka.events_topic, settings.kafka.control_topic
     phases: list[list[Record]] = []

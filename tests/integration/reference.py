@@ -17,8 +17,8 @@ from pipeline.replay.judge import judge
 from schemas import codec
 from schemas.reasons import Outcome, Reason
 
-PACKED_EVERY = 50
-"""Profiles are kept after one record in so many; all of them would take half a gigabyte."""
+PACKED_EVERY = 10
+"""Profiles are kept after one record in so many; all of them would take 80 MB."""
 
 
 class Place(NamedTuple):

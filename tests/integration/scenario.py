@@ -1,4 +1,4 @@
-"""A hostile log: 200,000 events, some bad, doubled or out of order, and users forgotten."""
+"""A hostile log: 40,000 events, some bad, doubled or out of order, and users forgotten."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from pipeline.sources.base import UserEvent
 from pipeline.sources.synthetic import Shop
 from schemas import codec
 
-EVENTS = 200_000
+EVENTS = 40_000
+USERS = 200
 INTERVAL_MS = 200
-BAD_SHARE = 0.01
+BAD_SHARE = 0.02
 DOUBLED_SHARE = 0.05
 DISORDER_SHARE = 0.05
 DISORDER_MS = 2 * 3_600_000  # twice the allowed lateness: half of them are late
 FORGOTTEN_USERS = 12
+SPREAD_MS = 1000
+"""Between two events of the laws: eleven hours in all, in which counts decay twice."""
 DEADLY_ITEM = "deadly"
 
 
@@ -28,11 +31,13 @@ class Sent:
     value: bytes | None
 
 
-def hostile_log(shop: Shop, start_ms: int, count: int = EVENTS) -> Iterator[Sent]:
+def hostile_log(
+    shop: Shop, start_ms: int, count: int, interval_ms: int = INTERVAL_MS
+) -> Iterator[Sent]:
     """The records in the order in which they are sent."""
     chance = random.Random(11)
     held_back: list[Sent] = []
-    for event in shop.events(count, start_ms, INTERVAL_MS):
+    for event in shop.events(count, start_ms, interval_ms):
         if chance.random() < DISORDER_SHARE:
             earlier_ms = chance.randrange(DISORDER_MS)
             event = replace(event, event_time=event.event_time - earlier_ms)

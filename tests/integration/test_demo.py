@@ -10,16 +10,22 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(280)]
 
-SECONDS = 8
-RATE = 100
+SECONDS = 4
+RATE = 200
 GRACE_S = 5.0
 """How long a process may take to be gone after the command has ended."""
+
+HEED_CTRL_C = ("env", "--default-signal=INT")
+"""As in a terminal: what a shell starts in the background ignores it, with all below."""
 
 OUTCOMES = ("applied", "duplicate", "late", "forgotten", "dead_lettered")
 KEYS = {
@@ -34,43 +40,87 @@ KEYS = {
     "popularity_hit_rate_at_10",
 }
 
-Start = Callable[[], "subprocess.Popen[str]"]
+
+@dataclass(frozen=True)
+class Ended:
+    """A demo that has ended.
+
+    Attributes:
+        lived: how many processes it was when it was told to end.
+        left: command lines of those that it left behind.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    lived: int
+    left: list[str]
 
 
-@pytest.fixture
-def mark() -> str:
-    """What the environment of the command, and of all that it starts, holds."""
-    return f"TEST_MARK={uuid.uuid4()}"
+End = Callable[["subprocess.Popen[str]"], None]
 
 
-@pytest.fixture
-def start(tmp_path: Path, mark: str) -> Iterator[Start]:
-    """Starts the demo in an empty folder and a session of its own."""
-
-    def popen() -> subprocess.Popen[str]:
-        name, _, value = mark.partition("=")
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "pipeline", "demo", "--json"),
-                *("--seconds", str(SECONDS), "--rate", str(RATE)),
-            ],
-            cwd=tmp_path,
-            env=os.environ | {name: value},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=heed_ctrl_c,
-        )
-
-    yield popen
-    for pid in marked(mark):
-        os.kill(pid, signal.SIGKILL)
+def terminate(demo: subprocess.Popen[str]) -> None:
+    """As `kill` does, or a supervisor."""
+    demo.terminate()
 
 
-def heed_ctrl_c() -> None:
-    """As in a terminal: what a shell starts in the background ignores it, with all below."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def interrupt(demo: subprocess.Popen[str]) -> None:
+    """As Ctrl-C does: a terminal tells every process of the group."""
+    os.killpg(demo.pid, signal.SIGINT)
+
+
+def undisturbed(demo: subprocess.Popen[str]) -> None:
+    """It plays to its end."""
+
+
+ENDS = {
+    "played": (undisturbed, "engine demo"),
+    "terminated-while-the-job-starts": (terminate, "engine demo"),
+    "terminated-in-the-play": (terminate, " lists "),
+    "ctrl-c-in-the-play": (interrupt, " lists "),
+}
+"""How each demo ends, and the line of its output after which that is."""
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ended]]]:
+    """All of them, two at a time: one alone does not keep two cores busy."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            name: pool.submit(ended, tmp_path_factory.mktemp("demo"), *how)
+            for name, how in ENDS.items()
+        }
+
+
+def ended(folder: Path, end: End, line: str) -> Ended:
+    """Start the demo in an empty folder and a session of its own, and end it after that line."""
+    name, value = "TEST_MARK", str(uuid.uuid4())
+    mark = f"{name}={value}"
+    demo = subprocess.Popen(
+        [
+            *HEED_CTRL_C,
+            *(sys.executable, "-m", "pipeline", "demo", "--json"),
+            *("--seconds", str(SECONDS), "--rate", str(RATE)),
+        ],
+        cwd=folder,
+        env=os.environ | {name: value},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        before = list(takewhile(lambda text: line not in text, demo.stderr))
+        lived = len(marked(mark))
+        end(demo)
+        stderr = "".join(before) + demo.stderr.read()
+        return Ended(demo.wait(), demo.stdout.read(), stderr, lived, left_behind(mark))
+    finally:
+        for pid in marked(mark):
+            os.kill(pid, signal.SIGKILL)
 
 
 def marked(mark: str) -> list[int]:
@@ -101,13 +151,12 @@ def left_behind(mark: str) -> list[str]:
     return left
 
 
-def test_the_last_line_says_what_happened(start: Start, mark: str) -> None:
-    demo = start()
-    stdout, stderr = demo.communicate()
-    assert demo.returncode == 0, stderr
-    assert "Traceback" not in stderr
-    assert left_behind(mark) == []
-    told = json.loads(stdout.splitlines()[-1])
+def test_the_last_line_says_what_happened(demos: dict[str, Future[Ended]]) -> None:
+    demo = demos["played"].result()
+    assert demo.exit_code == 0, demo.stderr
+    assert "Traceback" not in demo.stderr
+    assert demo.left == []
+    told = json.loads(demo.stdout.splitlines()[-1])
     assert told.keys() == KEYS
 
     assert sum(told[outcome] for outcome in OUTCOMES) == told["events_sent"]
@@ -121,38 +170,20 @@ def test_the_last_line_says_what_happened(start: Start, mark: str) -> None:
     assert 1 >= told["hit_rate_at_10"] > 1.5 * told["popularity_hit_rate_at_10"] > 0
 
 
-def terminate(demo: subprocess.Popen[str]) -> None:
-    """As `kill` does, or a supervisor."""
-    demo.terminate()
-
-
-def interrupt(demo: subprocess.Popen[str]) -> None:
-    """As Ctrl-C does: a terminal tells every process of the group."""
-    os.killpg(demo.pid, signal.SIGINT)
-
-
 @pytest.mark.parametrize(
-    ("end", "line", "processes"),
+    ("name", "processes"),
     [
-        pytest.param(terminate, "engine demo", 2, id="terminated-while-the-job-starts"),
-        pytest.param(terminate, " lists ", 4, id="terminated-in-the-play"),
-        pytest.param(interrupt, " lists ", 4, id="ctrl-c-in-the-play"),
+        ("terminated-while-the-job-starts", 2),
+        ("terminated-in-the-play", 4),
+        ("ctrl-c-in-the-play", 4),
     ],
 )
 def test_a_signal_ends_it_and_all_that_it_started(
-    start: Start,
-    mark: str,
-    end: Callable[[subprocess.Popen[str]], None],
-    line: str,
-    processes: int,
+    demos: dict[str, Future[Ended]], name: str, processes: int
 ) -> None:
     """``processes``: demo and broker; then also the job and its JVM."""
-    demo = start()
-    assert demo.stderr is not None
-    assert any(line in text for text in demo.stderr)
-    assert len(marked(mark)) >= processes  # the check below can see what is there
-    end(demo)
-    stderr = demo.stderr.read()
-    assert demo.wait() == 130, stderr
-    assert "Traceback" not in stderr
-    assert left_behind(mark) == []
+    demo = demos[name].result()
+    assert demo.lived >= processes  # the check below can see what is there
+    assert demo.exit_code == 130, demo.stderr
+    assert "Traceback" not in demo.stderr
+    assert demo.left == []

@@ -7,19 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
-from pipeline.scratch import running_job, started_job, wait_until_running
+from pipeline.scratch import started_job, wait_until_running
 from pipeline.sources.synthetic import Shop
+from pipeline.topics import ensure_topics
 from tests.chaos.stage import headrace
 from tests.engines.examples import events, fit
 from tests.integration import scenario
@@ -31,9 +33,12 @@ pytestmark = pytest.mark.real
 EVENTS = 3000
 
 
+DELIVERIES = ("at-least-once", "exactly-once")
+
+
 @dataclass
 class Ran:
-    """A bounded run and what came of it.
+    """A run and what came of it.
 
     Attributes:
         told: the JSON object that `headrace run` ended with.
@@ -49,37 +54,44 @@ class Ran:
     end_offset: int
 
 
-@pytest.fixture(params=["at-least-once", "exactly-once"])
-def job_settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
-    """Settings with either guarantee, and an active engine."""
+Runs = dict[tuple[Callable[[Settings], Ran], str], "Future[Ran]"]
+
+
+@pytest.fixture(scope="module")
+def runs(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Every run of this file, two at a time: one alone does not keep two cores busy."""
+    settings = {
+        (play, delivery): job_settings(broker_settings, tmp_path_factory.mktemp("run"), delivery)
+        for play in (to_the_end, with_a_killed_worker)
+        for delivery in DELIVERIES
+    }
+    with ThreadPoolExecutor(2) as pool:
+        yield {run: pool.submit(run[0], own) for run, own in settings.items()}
+
+
+def job_settings(broker_settings: Settings, folder: Path, delivery: str) -> Settings:
+    """Settings with topics of a run's own, a guarantee, and an active engine."""
+    topics = ("events", "control", "recommendations", "dead_letters")
+    settings = with_values(
+        broker_settings,
+        {f"kafka.{topic}_topic": f"{folder.name}.{topic}" for topic in topics}
+        | {"run_dir": folder, "engine.store": folder / "store"}
+        | {"job.emit": "every", "job.delivery": delivery, "job.checkpoint_interval_ms": 500},
+    )
+    ensure_topics(settings)
     registry = Registry(settings.engine.store)
     registry.add(fit(events("abcd", "abd")).draft(batch=64, k=3), "tiny")
     registry.activate("tiny")
-    values = {
-        "job.emit": "every",
-        "job.delivery": request.param,
-        "job.checkpoint_interval_ms": 500,
-    }
-    return with_values(settings, values)
+    return settings
 
 
-@pytest.fixture
 def log() -> list[scenario.Sent]:
     return list(scenario.hostile_log(Shop(seed=4, users=80), START_MS, EVENTS))
 
 
-@pytest.fixture
-def ran(job_settings: Settings, log: list[scenario.Sent]) -> Ran:
-    settings = job_settings
-    sent = send(settings, settings.kafka.events_topic, log)
-    told = run_bounded(settings)
-    topic = settings.kafka.recommendations_topic
-    lists = [decoded(value) for _, value, _ in read_lists(settings) if value is not None]
-    return Ran(settings, told, sent, lists, kafka.end_offset(settings.kafka, topic))
-
-
-def run_bounded(settings: Settings) -> dict[str, Any]:
-    """Run the job to the end of its topics; what it tells at the end."""
+def to_the_end(settings: Settings) -> Ran:
+    """A bounded run."""
+    sent = send(settings, settings.kafka.events_topic, log())
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", "run", "--bounded", "--json"],
         env=os.environ | as_environment(settings),
@@ -88,8 +100,33 @@ def run_bounded(settings: Settings) -> dict[str, Any]:
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    return ran(settings, json.loads(done.stdout.splitlines()[-1]), sent)
+
+
+def with_a_killed_worker(settings: Settings) -> Ran:
+    """A run whose Python worker is killed in the middle of the log, ended by `headrace stop`."""
+    topic, records = settings.kafka.events_topic, log()
+    middle = len(records) // 2
+    with started_job(settings) as job:
+        wait_until_running(settings, job)
+        seen = Seen(settings)
+        sent = send(settings, topic, records[:middle])
+        seen.wait_for(expected_states(settings, sent).keys())
+        kill_workers(settings)
+        sent = sorted(sent + send(settings, topic, records[middle:]))
+        seen.wait_for(expected_states(settings, sent).keys())
+        stopped = headrace(settings, "stop")
+        assert job.wait(PATIENCE_S) == 0
+    told = json.loads((settings.run_dir / "job.log").read_text().splitlines()[-1])
+    assert (stopped.exit_code, stopped.result["state"]) == (0, "CANCELED")
+    assert (told["state"], told["job_id"]) == ("CANCELED", stopped.result["job_id"])
+    return ran(settings, told, sent)
+
+
+def ran(settings: Settings, told: dict[str, Any], sent: list[Record]) -> Ran:
+    topic = settings.kafka.recommendations_topic
+    lists = [decoded(value) for _, value, _ in read_lists(settings) if value is not None]
+    return Ran(settings, told, sent, lists, kafka.end_offset(settings.kafka, topic))
 
 
 def expected_states(settings: Settings, sent: list[Record]) -> dict[Place, State]:
@@ -102,7 +139,9 @@ def states_in(lists: list[dict[str, Any]]) -> dict[Place, State]:
     return {source_of(one): State(*(one[name] for name in State._fields)) for one in lists}
 
 
-def test_every_applied_event_but_an_impression_has_one_list(ran: Ran) -> None:
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_every_applied_event_but_an_impression_has_one_list(runs: Runs, delivery: str) -> None:
+    ran = runs[to_the_end, delivery].result()
     assert (ran.told["state"], ran.told["restarts"]) == ("FINISHED", 0)
     states = states_in(ran.lists)
     assert EVENTS / 2 < len(states) < EVENTS
@@ -122,39 +161,17 @@ def test_every_applied_event_but_an_impression_has_one_list(ran: Ran) -> None:
     assert markers > 0 if ran.settings.job.delivery == "exactly-once" else markers == 0
 
 
-def test_a_killed_python_worker_loses_nothing(
-    job_settings: Settings, log: list[scenario.Sent]
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_killed_python_worker_loses_nothing_and_stop_ends_the_job(
+    runs: Runs, delivery: str
 ) -> None:
     """After it the job starts again from a checkpoint; exactly-once then also doubles nothing."""
-    settings, middle = job_settings, len(log) // 2
-    topic = settings.kafka.events_topic
-    settings.run_dir.mkdir()
-    with running_job(settings, Console(quiet=True)):
-        seen = Seen(settings)
-        sent = send(settings, topic, log[:middle])
-        seen.wait_for(expected_states(settings, sent).keys())
-        kill_workers(settings)
-        sent = sorted(sent + send(settings, topic, log[middle:]))
-        expected = expected_states(settings, sent)
-        seen.wait_for(expected.keys())
-    told = json.loads((settings.run_dir / "job.log").read_text().splitlines()[-1])
-    assert told["restarts"] >= 1
-    lists = [decoded(value) for _, value, _ in read_lists(settings) if value is not None]
-    assert states_in(lists) == expected
-    if settings.job.delivery == "exactly-once":
-        assert len(lists) == len(expected)
-
-
-@pytest.mark.parametrize("job_settings", ["at-least-once"], indirect=True)
-def test_stop_cancels_it_and_both_tell_so(job_settings: Settings) -> None:
-    job_settings.run_dir.mkdir()
-    with started_job(job_settings) as job:
-        wait_until_running(job_settings, job)
-        stopped = headrace(job_settings, "stop")
-        assert (stopped.exit_code, stopped.result["state"]) == (0, "CANCELED")
-        assert job.wait(PATIENCE_S) == 0
-    told = json.loads((job_settings.run_dir / "job.log").read_text().splitlines()[-1])
-    assert (told["state"], told["job_id"]) == ("CANCELED", stopped.result["job_id"])
+    ran = runs[with_a_killed_worker, delivery].result()
+    assert ran.told["restarts"] >= 1
+    expected = expected_states(ran.settings, ran.sent)
+    assert states_in(ran.lists) == expected
+    if delivery == "exactly-once":
+        assert len(ran.lists) == len(expected)
 
 
 class Seen:

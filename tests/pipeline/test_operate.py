@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from deploy.local.process import ProcessRecord
-from pipeline import operate
+from pipeline import kafka, operate
 from pipeline.cli import app
 from pipeline.config import Settings, load_settings, with_values
 from pipeline.rest import FlinkRest
@@ -93,7 +93,10 @@ def run_by_us(settings: Settings, url: str) -> None:
     (settings.run_dir / STATUS_FILE).write_text(json.dumps(running))
 
 
-def test_status_tells_of_the_job_even_without_kafka(settings: Settings, flink: JobManager) -> None:
+def test_status_tells_of_the_job_even_without_kafka(
+    settings: Settings, flink: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "ANSWER_S", 0.5)
     told = operate.status(settings, flink)
     assert told["broker"]["running"] is False
     facts = told["job"]

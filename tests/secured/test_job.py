@@ -87,7 +87,7 @@ def started(
     own = {
         env_name("run_dir"): str(run_dir),
         "TMPDIR": str(temporary),
-        "JAVA_TOOL_OPTIONS": f"-Djava.io.tmpdir={temporary}",
+        "JAVA_TOOL_OPTIONS": f"{environ['JAVA_TOOL_OPTIONS']} -Djava.io.tmpdir={temporary}",
     }
     with (run_dir / "job.log").open("wb") as output:
         job = subprocess.Popen(
