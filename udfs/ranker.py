@@ -170,7 +170,8 @@ def answer(users: Sequence[str], requests: Requests, rank: Rank, emit: str) -> A
 
 def outdated(users: Sequence[str], actions: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which lists a later answer to the same user in the batch outdates, bool ``[n]``."""
-    newest = {user: place for place, user in enumerate(users) if actions[place] != Action.NONE}
+    answered = np.flatnonzero(actions != Action.NONE).tolist()
+    newest = {users[place]: place for place in answered}
     last = np.fromiter((newest.get(user, -1) for user in users), np.int64, len(users))
     found: NDArray[np.bool_] = (actions == Action.LIST) & (last != np.arange(len(users)))
     return found
