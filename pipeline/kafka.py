@@ -227,6 +227,11 @@ def reaching(kafka: KafkaSettings) -> Iterator[AdminClient]:
         raise wrapped(told[0] if told else error.args[0], kafka) from error
 
 
+def _kind(reason: Reason) -> str:
+    """Its name; librdkafka calls a refused certificate a lost connection now and then."""
+    return "_SSL" if "certificate verify failed" in reason.str() else str(reason.name())
+
+
 def wrapped(reason: Reason, kafka: KafkaSettings) -> KafkaError:
     """An error of librdkafka in Headrace's words."""
     unreachable = {"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE"}
@@ -235,7 +240,7 @@ def wrapped(reason: Reason, kafka: KafkaSettings) -> KafkaError:
             "No Kafka broker answers",
             expected=f"a broker at {kafka.bootstrap_servers} that speaks {kafka.security_protocol}",
             received=reason.str(),
-            fix=FIXES.get(reason.name(), NO_BROKER),
+            fix=FIXES.get(_kind(reason), NO_BROKER),
         )
     return KafkaError(
         "Kafka refused",

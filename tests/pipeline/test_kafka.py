@@ -27,6 +27,17 @@ def test_clients_are_told_who_we_are_only_if_we_are_somebody() -> None:
     assert (config["sasl.username"], config["sasl.password"]) == ("ranker", "hunter2")
 
 
+@pytest.mark.parametrize("code", ["_TRANSPORT", "_SSL"])
+def test_a_refused_certificate_is_told_by_either_name(code: str) -> None:
+    from confluent_kafka import KafkaError
+
+    text = "127.0.0.1:9094/bootstrap: SSL handshake failed: certificate verify failed"
+    told = kafka.wrapped(KafkaError(getattr(KafkaError, code), text), KafkaSettings())
+    assert "kafka.ssl_ca_location" in str(told)
+    lost = kafka.wrapped(KafkaError(KafkaError._TRANSPORT, "Disconnected"), KafkaSettings())
+    assert "kafka.ssl_ca_location" not in str(lost)
+
+
 @pytest.mark.real
 def test_reading_to_the_end_gives_everything_and_a_key_only_its_partition(
     settings: Settings,
