@@ -47,7 +47,7 @@ check: $(VENV) ## Check format, types, import directions; run the quick tests an
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not real" --doctest-modules $(PACKAGES) tests
 
-bench: setup ## Measure throughput and freshness, three times each (about fifteen minutes)
+bench: setup ## Measure throughput and freshness, three times each (about half an hour)
 	$(BIN)/headrace bench throughput
 	$(BIN)/headrace bench throughput --skew 1
 	$(BIN)/headrace bench freshness
