@@ -15,11 +15,12 @@ from pipeline.config import Settings, with_values
 from pipeline.sources.synthetic import Shop
 from pipeline.topics import ensure_topics
 from schemas import codec
-from tests.chaos.stage import Stage, Told, headrace, until
+from tests.chaos.stage import Stage, Told, headrace
 from tests.chaos.verdict import Evidence, List, Row, judged
 from tests.integration import scenario
 from tests.integration.conftest import START_MS, Outcomes, read_lists
 from tests.integration.reference import Place, Record, Reference, State, source_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from confluent_kafka import Message

@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from deploy.local import broker, cluster
 from deploy.local.cluster_config import ClusterFolder
@@ -22,19 +22,9 @@ from deploy.local.process import ProcessRecord
 from pipeline.config import Settings
 from pipeline.rest import ENDED, FlinkRest
 from pipeline.scratch import job_environment
+from tests.waiting import PATIENCE_S, until
 
-PATIENCE_S = 180.0
 TASKMANAGERS = 2
-Found = TypeVar("Found")
-
-
-def until(found: Callable[[], Found], what: str) -> Found:
-    """What it finds, as soon as it finds something."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (answer := found()):
-        assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S:.0f} s"
-        time.sleep(0.05)
-    return answer
 
 
 @dataclass(frozen=True)

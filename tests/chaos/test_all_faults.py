@@ -13,8 +13,9 @@ import pytest
 from pipeline.checkpoints import newest_first
 from tests.chaos.conftest import PORTS, Acted, stage_settings
 from tests.chaos.play import Play
-from tests.chaos.stage import Stage, kill, until
+from tests.chaos.stage import Stage, kill
 from tests.chaos.test_faults import each_list_is_there_once, resume_from_an_older_one, truncate
+from tests.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.chaos, pytest.mark.timeout(900)]
 DELIVERIES = ("at-least-once", "exactly-once")

@@ -11,8 +11,9 @@ from pipeline import warm_up
 from pipeline.checkpoints import local_path, newest_first
 from tests.chaos.conftest import Acted
 from tests.chaos.play import Play
-from tests.chaos.stage import TASKMANAGERS, Stage, until
+from tests.chaos.stage import TASKMANAGERS, Stage
 from tests.chaos.verdict import Evidence, judged
+from tests.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 

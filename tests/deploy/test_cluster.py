@@ -5,10 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,8 +19,7 @@ from deploy.local.process import ProcessRecord
 from pipeline.config import Settings, load_settings, with_values
 from schemas.errors import FlinkError
 from tests.chaos.stage import headrace
-
-PATIENCE_S = 120.0
+from tests.waiting import until
 
 
 def cluster_settings(run_dir: Path, ports: list[int], **more: object) -> Settings:
@@ -42,21 +39,12 @@ def status(settings: Settings) -> ClusterStatus:
     return cluster.status(settings.cluster, settings.run_dir)
 
 
-def until(found: Callable[[], Any]) -> Any:
-    """What it finds, as soon as it finds something."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (answer := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return answer
-
-
 def kill(name: str, settings: Settings) -> None:
     """As ``kill -9`` does; returns when it is gone."""
     process = ClusterProcess.read(ClusterFolder(settings.run_dir).pid(name))
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not process.alive)
+    until(lambda: not process.alive, "end of a killed process")
 
 
 def submit(settings: Settings) -> str:
@@ -211,17 +199,17 @@ class TestACluster:
     ) -> None:
         job = submit(settings)
         url = status(settings).url
-        until(lambda: all_run(url, job) and checkpoints(url, job)["completed"])
+        until(lambda: all_run(url, job) and checkpoints(url, job)["completed"], "checkpoint")
         [busy] = [one for one in status(settings).taskmanagers if not one["free_slots"]]
         assert len(workers(busy["name"], settings)) > 1  # itself and its Python worker
 
         kill(busy["name"], settings)
-        until(lambda: status(settings).slots == 1)
+        until(lambda: status(settings).slots == 1, "notice of the killed TaskManager")
         told = status(settings)
         assert told.note == f"{busy['name']} is gone; `headrace cluster up` mends it"
         [gone] = [one for one in told.taskmanagers if one["name"] == busy["name"]]
         assert (gone["alive"], gone["registered"]) == (False, False)
-        until(lambda: all_run(url, job) and checkpoints(url, job)["restored"])
+        until(lambda: all_run(url, job) and checkpoints(url, job)["restored"], "restored job")
 
         mended = cluster.start(settings.cluster, settings.run_dir)
         assert mended.note.startswith(f"{busy['name']} was gone; started {busy['name']} in ")
@@ -254,12 +242,12 @@ def test_a_job_outlives_its_jobmanager(
         cluster.start(settings.cluster, settings.run_dir)
         job = submit(settings)
         first, second = cluster.urls(settings.cluster)
-        until(lambda: all_run(second, job) and checkpoints(second, job)["completed"])
+        until(lambda: all_run(second, job) and checkpoints(second, job)["completed"], "checkpoint")
         leader = leading_jobmanager(settings)
         other = second if leader == "jobmanager-1" else first
 
         kill(leader, settings)
-        until(lambda: all_run(other, job) and checkpoints(other, job)["restored"])
+        until(lambda: all_run(other, job) and checkpoints(other, job)["restored"], "restored job")
         told = status(settings)
         assert (told.url, told.jobs[0]["state"]) == (other, "RUNNING")
         assert told.note == f"{leader} is gone; `headrace cluster up` mends it"

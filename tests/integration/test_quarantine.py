@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from schemas.errors import FlinkError
 from schemas.reasons import Reason
 from tests.engines.examples import events, fit
 from tests.integration import scenario
-from tests.integration.conftest import PATIENCE_S, START_MS, Outcomes, read_lists, send
+from tests.integration.conftest import START_MS, Outcomes, read_lists, send
 from tests.integration.reference import (
     Place,
     Record,
@@ -35,6 +35,7 @@ from tests.integration.reference import (
     decoded,
     source_of,
 )
+from tests.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -95,7 +96,8 @@ def survived(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory
             status = job_status(settings)
             assert status is not None
             rest = FlinkRest(status["url"])
-            state = running(rest, status["job_id"])
+            # The last outcome may come while the job still starts.
+            state = until(partial(started, rest, status["job_id"]), "started job")
             job = state, rest.failures(status["job_id"])
     killer = next(one.place for one in sent if one.value == log[middle + 20].value)
     values = [value for _, value, _ in read_lists(settings) if value is not None]
@@ -103,12 +105,10 @@ def survived(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory
     return Survived(settings, reference(settings, sent, killer), killer, outcomes, lists, *job)
 
 
-def running(rest: FlinkRest, job_id: str) -> str:
-    """The job's state once it is no longer starting; the last outcome may come before that."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (state := rest.state(job_id)) == "STARTING" and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return state
+def started(rest: FlinkRest, job_id: str) -> str:
+    """The job's state; empty while it starts."""
+    state = rest.state(job_id)
+    return "" if state == "STARTING" else state
 
 
 def job_settings(broker_settings: Settings, folder: Path) -> Settings:
