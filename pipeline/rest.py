@@ -78,6 +78,10 @@ class FlinkRest:
         entries = told["exceptionHistory"]["entries"]
         return [innermost_cause(entry["stacktrace"]) for entry in entries]
 
+    def taskmanagers(self) -> int:
+        """How many are registered."""
+        return int(self.get("/overview")["taskmanagers"])
+
     def state_bytes(self, job_id: str) -> int:
         """Size of the newest complete checkpoint; 0 without one."""
         newest = self.get(f"/jobs/{job_id}/checkpoints")["latest"]["completed"]

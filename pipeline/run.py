@@ -31,6 +31,7 @@ from pipeline.topics import check_topics
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
+    from py4j.java_gateway import JavaObject
     from pyflink.common.job_client import JobClient
     from rich.console import Console
 
@@ -46,7 +47,15 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class RunningJob:
     """A job in a mini cluster of ours, asked over Flink's REST interface on loopback.
 
-    The interface closes with the job, so its end is told by the client instead.
+    The interface closes with the job, so its end is told by the client instead. The cluster has one
+    TaskManager, and Flink ends a TaskManager whose task fails to clean up after a failure, as the
+    task of a killed Python worker now and then does: it writes to a channel that its own interrupt
+    has closed. Nobody but us would start another one.
+
+    Args:
+        client: of the job.
+        web_port: of the interface.
+        tell: of what the reader should know, a line each.
 
     Attributes:
         url: of the web page and REST interface.
@@ -55,7 +64,7 @@ class RunningJob:
         state_bytes: size of the newest complete checkpoint, as last seen.
     """
 
-    def __init__(self, client: JobClient, web_port: int) -> None:
+    def __init__(self, client: JobClient, web_port: int, tell: Callable[[str], None]) -> None:
         self.url = f"http://127.0.0.1:{web_port}"
         self.job_id = str(client.get_job_id())
         self.restarts = 0
@@ -63,6 +72,8 @@ class RunningJob:
         self._rest = FlinkRest(self.url)
         self._state = "STARTING"
         self._asked_s = 0.0
+        self._tell = tell
+        self._has_taskmanager = False
         self._client = client
         self._end = client.get_job_execution_result()
 
@@ -91,8 +102,23 @@ class RunningJob:
             self._state = self._rest.state(self.job_id)
             self.restarts = len(self._rest.failures(self.job_id))
             self.state_bytes = self._rest.state_bytes(self.job_id)
+            self._keep_taskmanager()
         except NO_ANSWER:
             self._state = "STARTING"
+
+    def _keep_taskmanager(self) -> None:
+        """Start one if there was one and is none; a new one takes a moment to be seen."""
+        had, self._has_taskmanager = self._has_taskmanager, self._rest.taskmanagers() > 0
+        if had and not self._has_taskmanager:
+            self._tell("the TaskManager ended itself, see Flink's log; another one is started")
+            mini_cluster_of(self._client).startTaskManager()
+
+
+def mini_cluster_of(client: JobClient) -> JavaObject:
+    """The cluster that a client's job runs in, which Flink shows its own tests only."""
+    from pyflink.util.java_utils import get_field_value
+
+    return get_field_value(client._j_job_client, "miniCluster")
 
 
 def explain(settings: Settings) -> dict[str, Any]:
@@ -136,7 +162,7 @@ def run(
     check_job_rights(settings)
     kafka.check_transactions(settings)
     with one_job(settings) as announce, stopping_on_signals() as stop, jvm_errors(settings):
-        running = submit(settings, engine, bounded)
+        running = submit(settings, console, engine, bounded)
         wait_for(running, {"RUNNING", *ENDED}, stop)
         start_s = round(time.monotonic() - started, 1)
         announce(running, start_s)
@@ -153,13 +179,13 @@ def run(
         }
 
 
-def submit(settings: Settings, engine: Active, bounded: bool) -> RunningJob:
+def submit(settings: Settings, console: Console, engine: Active, bounded: bool) -> RunningJob:
     [web_port] = free_ports(1)
     if bounded:
         settings = flink.for_backfill(settings)
     tables = flink.table_environment(settings, flink.mini_cluster(web_port))
     client = plan.load(tables, settings, engine, bounded=bounded).execute().get_job_client()
-    return RunningJob(client, web_port)
+    return RunningJob(client, web_port, console.print)
 
 
 def finish(job: RunningJob, settings: Settings, stop: Stop, seconds: float | None) -> str:

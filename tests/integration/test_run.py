@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ import pytest
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
-from pipeline.scratch import started_job, wait_until_running
+from pipeline.scratch import end, job_environment, wait_until_running
 from pipeline.sources.synthetic import Shop
 from pipeline.topics import ensure_topics
 from tests.chaos.stage import headrace
 from tests.engines.examples import events, fit
-from tests.integration import scenario
+from tests.integration import doomed, scenario
 from tests.integration.conftest import PATIENCE_S, START_MS, read_lists, send
 from tests.integration.reference import Place, Record, Reference, State, decoded, source_of
 
@@ -63,7 +64,7 @@ def runs(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     """Every run of this file, two at a time: one alone does not keep two cores busy."""
     settings = {
         (play, delivery): job_settings(broker_settings, tmp_path_factory.mktemp("run"), delivery)
-        for play in (to_the_end, with_a_killed_worker)
+        for play in (to_the_end, with_losses)
         for delivery in DELIVERIES
     }
     with ThreadPoolExecutor(2) as pool:
@@ -105,25 +106,46 @@ def to_the_end(settings: Settings) -> Ran:
     return ran(settings, told, told["restarts"], sent)
 
 
-def with_a_killed_worker(settings: Settings) -> Ran:
-    """A run whose Python worker is killed in the middle of the log, ended by `headrace stop`."""
+def with_losses(settings: Settings) -> Ran:
+    """A run whose Python worker is killed, then its TaskManager, ended by `headrace stop`."""
     topic, records = settings.kafka.events_topic, log()
-    middle = len(records) // 2
-    with started_job(settings) as job:
+    third = len(records) // 3
+    with doomed_job(settings) as job:
         wait_until_running(settings, job)
         seen = Seen(settings)
-        sent = send(settings, topic, records[:middle])
+        sent = send(settings, topic, records[:third])
         seen.wait_for(expected_states(settings, sent).keys())
         kill_workers(settings)
-        sent = sorted(sent + send(settings, topic, records[middle:]))
+        sent = sorted(sent + send(settings, topic, records[third : 2 * third]))
+        seen.wait_for(expected_states(settings, sent).keys())
+        job.send_signal(signal.SIGUSR1)
+        sent = sorted(sent + send(settings, topic, records[2 * third :]))
         seen.wait_for(expected_states(settings, sent).keys())
         restarts = headrace(settings, "status").result["job"]["restarts"]
         stopped = headrace(settings, "stop")
         assert job.wait(PATIENCE_S) == 0
-    told = json.loads((settings.run_dir / "job.log").read_text().splitlines()[-1])
+    *notes, last = (settings.run_dir / "job.log").read_text().splitlines()
+    told = json.loads(last)
+    assert sum(note.startswith("the TaskManager ended itself") for note in notes) >= 1, notes
     assert (stopped.exit_code, stopped.result["state"]) == (0, "CANCELED")
     assert (told["state"], told["job_id"]) == ("CANCELED", stopped.result["job_id"])
     return ran(settings, told, restarts, sent)
+
+
+@contextmanager
+def doomed_job(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """As `started_job`, but SIGUSR1 ends its TaskManager."""
+    with (settings.run_dir / "job.log").open("wb") as output:
+        job = subprocess.Popen(
+            [sys.executable, "-m", doomed.__name__, "run", "--json", "--config", os.devnull],
+            env=job_environment(settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield job
+    finally:
+        end(job)
 
 
 def ran(settings: Settings, told: dict[str, Any], restarts: int, sent: list[Record]) -> Ran:
@@ -165,12 +187,12 @@ def test_every_applied_event_but_an_impression_has_one_list(runs: Runs, delivery
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_killed_python_worker_loses_nothing_and_stop_ends_the_job(
+def test_a_lost_worker_or_taskmanager_loses_nothing_and_stop_ends_the_job(
     runs: Runs, delivery: str
 ) -> None:
     """After it the job starts again from a checkpoint; exactly-once then also doubles nothing."""
-    ran = runs[with_a_killed_worker, delivery].result()
-    assert ran.restarts >= 1
+    ran = runs[with_losses, delivery].result()
+    assert ran.restarts >= 2
     expected = expected_states(ran.settings, ran.sent)
     assert states_in(ran.lists) == expected
     if delivery == "exactly-once":
