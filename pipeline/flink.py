@@ -31,7 +31,7 @@ RESTARTS_IN_A_ROW = "26"
 ARROW_BATCH_ROWS = 1000
 """0.2 to 1.9 MB of requests, while Beam sends what it has at 1 MB: Python ranks a bundle's first
 profiles while Java folds the next."""
-BACKFILL_BUNDLE_MS = 40
+BACKFILL_WAIT_MS = 40
 RETAINED_CHECKPOINTS = "3"
 """Should the newest be spoilt on disk, there are older ones."""
 FAILED_CHECKPOINTS_IN_A_ROW = "100"
@@ -92,8 +92,13 @@ def configuration(settings: Settings) -> dict[str, str]:
 
 def for_backfill(settings: Settings) -> Settings:
     """For a run to the topics' end, where full bundles count for more than the age of a list."""
-    bundle_time_ms = max(settings.job.bundle_time_ms, BACKFILL_BUNDLE_MS)
-    return with_values(settings, {"job.bundle_time_ms": bundle_time_ms})
+    waits_ms = {
+        "job.bundle_time_ms": settings.job.bundle_time_ms,
+        "job.buffer_timeout_ms": settings.job.buffer_timeout_ms,
+    }
+    return with_values(
+        settings, {name: max(wait_ms, BACKFILL_WAIT_MS) for name, wait_ms in waits_ms.items()}
+    )
 
 
 def state_folder(settings: Settings, kind: str) -> str:

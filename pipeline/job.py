@@ -171,7 +171,7 @@ def sink_options(settings: Settings, topic: str) -> dict[str, object]:
         **connection(settings, topic),
         "sink.delivery-guarantee": settings.job.delivery,
         "properties.acks": "all",
-        "properties.linger.ms": 2,
+        "properties.linger.ms": settings.job.buffer_timeout_ms,
     }
     if settings.job.delivery == "exactly-once":
         options["sink.transactional-id-prefix"] = f"{settings.job.name}-{topic}"

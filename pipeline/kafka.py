@@ -173,8 +173,9 @@ def end_offset(kafka: KafkaSettings, topic: str) -> int:
     from confluent_kafka import TopicPartition
     from confluent_kafka.admin import OffsetSpec
 
-    places = [TopicPartition(topic, at) for at in range(partitions_of(kafka, topic))]
     with reaching(kafka) as admin:
+        # One client for both: a new one may find no leaders for its first question.
+        places = [TopicPartition(topic, at) for at in range(_partitions(admin, kafka, topic))]
         ends = admin.list_offsets({place: OffsetSpec.latest() for place in places})
         return sum(int(end.result().offset) for end in ends.values())
 
@@ -186,8 +187,12 @@ def partitions_of(kafka: KafkaSettings, topic: str) -> int:
         KafkaError: no broker answers, or there is no such topic.
     """
     with reaching(kafka) as admin:
-        # Asking for all topics: asking for one may create it on some clusters.
-        present = admin.list_topics(timeout=ANSWER_S).topics
+        return _partitions(admin, kafka, topic)
+
+
+def _partitions(admin: AdminClient, kafka: KafkaSettings, topic: str) -> int:
+    # Asking for all topics: asking for one may create it on some clusters.
+    present = admin.list_topics(timeout=ANSWER_S).topics
     if topic not in present:
         raise KafkaError(
             f"There is no topic {topic}",

@@ -5,27 +5,39 @@ So each event asks for a list. The engine is co-occurrence over the shop's 2,000
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from engines.registry import Registry
+from pipeline import framing, kafka
 from pipeline.bench.measure import now_ms
 from pipeline.config import Settings
+from pipeline.console import bar
 from pipeline.delivery import Progress, Standing
 from pipeline.sender import Sender, pace
 from pipeline.sources.base import UserEvent
 from pipeline.sources.synthetic import INTERVAL_MS, START_MS, Shop, SyntheticSource, zipf
 from pipeline.train import train_on
+from schemas.errors import KafkaError
 
 if TYPE_CHECKING:
+    from confluent_kafka import KafkaError as Refusal
     from confluent_kafka import Producer
+    from rich.console import Console
 
 USERS = 20_000
 SHOP = Shop(users=USERS, items_per_category=200)
 TRAINING_EVENTS = 100_000
+AT_ONCE = 1e6
+"""A rate, in events per second, that is faster than Kafka takes them."""
+TELL_EVERY = 1000
+LOOK_EVERY_S = 0.001
+"""For events that are due."""
 
 
 def train(settings: Settings) -> str:
@@ -59,28 +71,113 @@ def stamped(events: Iterable[UserEvent], begin_ms: int, every_ms: float) -> Iter
         yield replace(event, event_time=begin_ms + round(at * every_ms))
 
 
-def send(settings: Settings, events: Iterable[UserEvent], producer: Producer | None = None) -> None:
-    """Send them as fast as Kafka takes them; ``producer`` as in `play`."""
-    new_sender(settings, producer).send_all(events, pace(None, None))
+def send(settings: Settings, events: Iterable[UserEvent]) -> None:
+    """Send them as fast as Kafka takes them."""
+    progress = Progress.of(settings.run_dir / "produce", {"log": "bench"})
+    Sender(settings, Standing(), progress, lambda delivered: None).send_all(
+        events, pace(None, None)
+    )
 
 
-def play(
-    settings: Settings, events: Sequence[UserEvent], rate: float, producer: Producer | None = None
-) -> int:
-    """Send them at ``rate`` events a second, each stamped with the time when it is due.
+class Play:
+    """Events that are ready to be sent at a steady rate, as Kafka records.
+
+    Whatever costs the processor is over before the first is due: the job has the machine.
 
     Args:
-        producer: one that has sent before, and needs no half second to begin; None: a new one.
+        settings: where the topic is.
+        events: of which the n-th bears the time ``begin_ms`` + n / ``rate``.
+        begin_ms: when the first would be due, ms since 1970.
+        rate: events per second.
 
-    Returns:
-        when the first was due, ms since 1970.
+    Attributes:
+        records: key and value of each.
     """
-    sender = new_sender(settings, producer)
-    begin_ms = now_ms()
-    sender.send_all(stamped(events, begin_ms, 1000 / rate), pace(rate, None))
-    return begin_ms
+
+    def __init__(
+        self, settings: Settings, events: Iterable[UserEvent], begin_ms: int, rate: float
+    ) -> None:
+        encode = framing.encoder(settings, "user_event").encode
+        self.begin_ms = begin_ms
+        self.rate = rate
+        self._topic = settings.kafka.events_topic
+        self.records = [
+            (event.user_id.encode(), encode(event.as_record()))
+            for event in stamped(events, begin_ms, 1000 / rate)
+        ]
+
+    @property
+    def end_ms(self) -> float:
+        """When the event after the last would be due."""
+        return self.begin_ms + len(self.records) / self.rate * 1000
+
+    def send(self, producer: Producer) -> int:
+        """Send them, an event when it is due, however late the ones before it were.
+
+        Args:
+            producer: a `new_producer`; one that has sent before needs no half second to begin.
+
+        Returns:
+            how many ms after ``begin_ms`` it was when the first was due.
+
+        Raises:
+            KafkaError: Kafka did not take every event.
+        """
+        refused: list[Refusal] = []
+        late_ms = now_ms() - self.begin_ms
+        began, sent = time.monotonic(), 0
+        while sent < len(self.records):
+            due = 1 + int((time.monotonic() - began) * self.rate)
+            for key, value in self.records[sent:due]:
+                _produce(producer, self._topic, key, value, refused)
+            sent = min(due, len(self.records))
+            producer.poll(0)
+            time.sleep(LOOK_EVERY_S)
+        producer.flush()
+        if refused:
+            raise KafkaError(
+                "Kafka did not take every event",
+                expected=f"all {sent}",
+                received=f"{len(refused)} refused, the first for {refused[0].str()}",
+            )
+        return late_ms
 
 
-def new_sender(settings: Settings, producer: Producer | None = None) -> Sender:
-    progress = Progress.of(settings.run_dir / "produce", {"log": "bench"})
-    return Sender(settings, Standing(), progress, lambda delivered: None, producer=producer)
+def plays_after_one_another(
+    settings: Settings, parts: Sequence[tuple[int, float]], console: Console
+) -> list[Play]:
+    """Plays of so many events at such a rate, whose event times follow on one another from now."""
+    total = sum(count for count, _ in parts)
+    plays: list[Play] = []
+    with bar(console, "making events", total) as advance:
+        events = told(shop_events(total), advance)
+        for count, rate in parts:
+            begin_ms = math.ceil(plays[-1].end_ms) if plays else now_ms()
+            plays.append(Play(settings, islice(events, count), begin_ms, rate))
+    return plays
+
+
+def told(events: Iterable[UserEvent], advance: Callable[[int], None]) -> Iterator[UserEvent]:
+    """The events; ``advance`` is told how many there were."""
+    for number, event in enumerate(events):
+        if number % TELL_EVERY == 0:
+            advance(number)
+        yield event
+
+
+def new_producer(settings: Settings) -> Producer:
+    """One that reports what Kafka refuses, and nothing else: reports cost the job's processor."""
+    from confluent_kafka import Producer
+
+    return Producer(kafka.producer_config(settings.kafka) | {"delivery.report.only.error": True})
+
+
+def _produce(
+    producer: Producer, topic: str, key: bytes, value: bytes, refused: list[Refusal]
+) -> None:
+    while True:
+        try:
+            producer.produce(topic, value, key, on_delivery=lambda why, _: refused.append(why))
+            return
+        except BufferError:  # The queue is full: wait for Kafka to take some.
+            producer.poll(LOOK_EVERY_S)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,15 @@ from pipeline import framing, kafka
 from schemas.errors import FlinkError
 
 if TYPE_CHECKING:
+    from confluent_kafka import Message
+
     from pipeline.config import Settings
 
 PROC = Path("/proc")
 SAMPLE_EVERY_S = 0.25
 SILENCE_S = 3.0
 FIRST_WITHIN_S = 60.0
+BATCH = 1000
 
 
 def now_ms() -> int:
@@ -143,13 +147,18 @@ class Reader(threading.Thread):
     def run(self) -> None:
         consumer = kafka.reader(self._settings, [self._settings.kafka.recommendations_topic])
         while not self._closing.is_set():
-            # One by one: a batch would be held back until it is full, or its time is over.
-            message = consumer.poll(0.1)
-            if message is not None and not message.error():
+            if message := consumer.poll(0.1):
+                # With it all that are there; to wait for more would hold this one back.
+                self._note([message, *consumer.consume(BATCH, timeout=0)])
+        consumer.close()
+
+    def _note(self, messages: list[Message]) -> None:
+        read_ms = now_ms()
+        for message in messages:
+            if not message.error():
                 self._count += 1
                 if self._count % self._keep_every == 0:
-                    self._read.append((now_ms(), message.value()))
-        consumer.close()
+                    self._read.append((read_ms, message.value()))
 
     def wait_for_first(self) -> None:
         """Return when a list has come.
@@ -170,18 +179,33 @@ class Reader(threading.Thread):
             count = self._count
             time.sleep(SILENCE_S)
 
-    def delays_ms(self, since_ms: float, before_ms: float = math.inf) -> list[int]:
-        """From event to list read, for lists of events due within the bounds.
+    def delays_ms(
+        self, since_ms: float, before_ms: float = math.inf, late_ms: int = 0
+    ) -> list[int]:
+        """From event to list read, for lists of events with times within the bounds.
+
+        Args:
+            since_ms: the first event time that counts.
+            before_ms: the first one that no longer does.
+            late_ms: how much later than its event time an event was due.
 
         Raises:
             FlinkError: there are none.
         """
-        lists = framing.decoder(self._settings, "recommendation_list")
-        decoded = (
-            (read_ms, lists.decode(value, canonical=False)["event_time"])
-            for read_ms, value in self._read
-        )
-        delays = [read_ms - due_ms for read_ms, due_ms in decoded if since_ms <= due_ms < before_ms]
+        delays = [
+            read_ms - event_ms - late_ms
+            for read_ms, event_ms in self._times_ms
+            if since_ms <= event_ms < before_ms
+        ]
         if not delays:
             raise FlinkError("no list of the load has come", fix="a lower rate, or a longer load")
         return delays
+
+    @cached_property
+    def _times_ms(self) -> list[tuple[int, int]]:
+        """When each list was read and its event's time, decoded when nothing is measured."""
+        lists = framing.decoder(self._settings, "recommendation_list")
+        return [
+            (read_ms, lists.decode(value, canonical=False)["event_time"])
+            for read_ms, value in self._read
+        ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from pipeline import kafka
 from pipeline.bench.figures import circumstances, percentiles
-from pipeline.bench.load import USERS, play, shop_events, train
-from pipeline.bench.measure import Reader, now_ms, resident_mb
+from pipeline.bench.load import AT_ONCE, USERS, new_producer, plays_after_one_another, train
+from pipeline.bench.measure import Reader, resident_mb
 from pipeline.config import Settings
 from pipeline.scratch import check_job, running_broker, running_job, scratch_settings
 
@@ -45,30 +45,31 @@ def soak(settings: Settings, rate: float, minutes: float, console: Console) -> d
         HeadraceError: a part did not start or failed.
     """
     settings = scratch_settings(settings, "bench", {"job.emit": "every"})
+    count = round(rate * minutes * 60)
     with running_broker(settings, console):
         engine = train(settings)
-        first, *events = shop_events(1 + round(rate * minutes * 60))
+        first, play = plays_after_one_another(settings, [(1, AT_ONCE), (count, rate)], console)
         with (
             running_job(settings, console) as job,
             Reader(settings, keep_every=KEEP_EVERY) as reader,
+            ThreadPoolExecutor(1, "load") as pool,
         ):
-            play(settings, [first], rate)
+            producer = new_producer(settings)
+            first.send(producer)
             reader.wait_for_first()
-            start_ms = now_ms()
-            load = (settings, events, rate)
-            sending = threading.Thread(target=play, args=load, name="load", daemon=True)
-            sending.start()
+            sending = pool.submit(play.send, producer)
             samples = sampled(settings, job, sending, console)
+            late_ms = sending.result()
             reader.wait_for_silence()
-    settled_ms = start_ms + minutes * 60_000 * SETTLE_SHARE
-    middle_ms = (settled_ms + start_ms + minutes * 60_000) / 2
+    settled_ms = play.begin_ms + (play.end_ms - play.begin_ms) * SETTLE_SHARE
+    middle_ms = (settled_ms + play.end_ms) / 2
     lag = compared([lag for lag, _ in samples])
     memory = compared([mb for _, mb in samples])
     return {
         "lag_lists": lag,
         "rss_mb": memory,
-        "early": percentiles(reader.delays_ms(settled_ms, middle_ms)),
-        "late": percentiles(reader.delays_ms(middle_ms)),
+        "early": percentiles(reader.delays_ms(settled_ms, middle_ms, late_ms)),
+        "late": percentiles(reader.delays_ms(middle_ms, late_ms=late_ms)),
         "growing": is_growing(lag, memory, rate),
         "load": {"rate": rate, "minutes": minutes, "users": USERS},
         **circumstances(settings, engine),
@@ -76,17 +77,17 @@ def soak(settings: Settings, rate: float, minutes: float, console: Console) -> d
 
 
 def sampled(
-    settings: Settings, job: Popen[bytes], sending: threading.Thread, console: Console
+    settings: Settings, job: Popen[bytes], sending: Future[int], console: Console
 ) -> list[tuple[float, float]]:
     """Lag in lists and resident memory in MB, every 10 s while events are sent."""
     samples = []
-    while sending.is_alive():
+    while not sending.done():
         check_job(settings, job)
         sent = kafka.end_offset(settings.kafka, settings.kafka.events_topic)
         made = kafka.end_offset(settings.kafka, settings.kafka.recommendations_topic)
         samples.append((float(sent - made), resident_mb(job.pid)))
         console.print(f"{sent:,} events, {sent - made:,} behind, {samples[-1][1]:,.0f} MB")
-        sending.join(SAMPLE_EVERY_S)
+        wait([sending], SAMPLE_EVERY_S)
     return samples
 
 

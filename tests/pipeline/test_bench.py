@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -10,14 +11,17 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from rich.console import Console
 
+from pipeline import kafka
 from pipeline.bench import figures, load, measure, soak
 from pipeline.bench.report import print_histogram
 from pipeline.bench.throughput import job_result, throughput
-from pipeline.config import Settings, load_settings
+from pipeline.config import Settings, load_settings, with_values
+from pipeline.topics import ensure_topics
 from schemas import codec
-from schemas.errors import FlinkError
+from schemas.errors import FlinkError, KafkaError
 
 
 @pytest.fixture
@@ -91,11 +95,51 @@ def test_an_event_bears_the_time_at_which_it_is_due() -> None:
     assert [event.event_time for event in events] == [1_000_000, 1_000_002, 1_000_005, 1_000_008]
 
 
-def test_a_delay_runs_from_the_event_to_the_reading_of_its_list(settings: Settings) -> None:
+def test_plays_follow_on_one_another_and_each_has_its_own_events(settings: Settings) -> None:
+    parts = [(3, load.AT_ONCE), (5, 2.0), (4, 1000.0)]
+    burst, slow, fast = load.plays_after_one_another(settings, parts, Console(quiet=True))
+    assert burst.begin_ms < slow.begin_ms == math.ceil(burst.end_ms)
+    assert fast.begin_ms == slow.end_ms == slow.begin_ms + 2500
+    values = [value for play in (burst, slow, fast) for _, value in play.records]
+    events = [codec.decode("user_event", value) for value in values]
+    assert len({event["event_id"] for event in events}) == len(events) == 12
+    begin = burst.begin_ms
+    times = [event["event_time"] - begin for event in events]
+    assert times[:3] == [0, 0, 0]
+    assert times[3:8] == [1, 501, 1001, 1501, 2001]
+    assert times[8:] == [2501, 2502, 2503, 2504]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("largest", [1_000_000, 150])
+def test_a_play_sends_every_event_or_says_so(broker_settings: Settings, largest: int) -> None:
+    topic = f"play.{largest}"
+    settings = with_values(broker_settings, {"kafka.events_topic": topic})
+    ensure_topics(settings)
+    with kafka.reaching(settings.kafka) as admin:
+        limit = ConfigEntry(
+            "max.message.bytes", str(largest), incremental_operation=AlterConfigOpType.SET
+        )
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[limit])
+        admin.incremental_alter_configs([resource])[resource].result()
+    [play] = load.plays_after_one_another(settings, [(200, 2000.0)], Console(quiet=True))
+    if largest < 1000:
+        with pytest.raises(KafkaError, match="did not take every event"):
+            play.send(load.new_producer(settings))
+        return
+    assert play.send(load.new_producer(settings)) >= 0
+    sent = kafka.read_to_end(settings, topic)
+    assert Counter((message.key(), message.value()) for message in sent) == Counter(play.records)
+
+
+def test_a_delay_runs_from_when_an_event_is_due_to_the_reading_of_its_list(
+    settings: Settings,
+) -> None:
     reader = measure.Reader(settings)
     reader._read = [(1_000, a_list(990)), (1_500, a_list(1_450)), (1_700, a_list(1_600))]
     assert reader.delays_ms(since_ms=1_450) == [50, 100]
     assert reader.delays_ms(since_ms=0, before_ms=1_450) == [10]
+    assert reader.delays_ms(since_ms=1_450, late_ms=40) == [10, 60]
 
 
 def test_the_last_line_of_the_job_is_its_result(settings: Settings) -> None:

@@ -40,12 +40,13 @@ def test_the_client_keeps_hadoop_on_its_class_path(
     assert told["HADOOP_CLASSPATH"].split(os.pathsep) == [str(connector_jar()), "/hadoop/*"]
 
 
-def test_a_backfill_waits_for_full_bundles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wait", ["bundle_time_ms", "buffer_timeout_ms"])
+def test_a_backfill_waits_for_full_bundles_and_buffers(tmp_path: Path, wait: str) -> None:
     quick = load_settings(flags={"run_dir": tmp_path}, environ={})
-    patient = load_settings(flags={"run_dir": tmp_path, "job.bundle_time_ms": 500}, environ={})
-    waits = [for_backfill(settings).job.bundle_time_ms for settings in (quick, patient)]
+    patient = load_settings(flags={"run_dir": tmp_path, f"job.{wait}": 500}, environ={})
+    waits = [getattr(for_backfill(settings).job, wait) for settings in (quick, patient)]
     assert waits == [40, 500]
-    assert quick.job.bundle_time_ms < 40
+    assert getattr(quick.job, wait) < 40
 
 
 @pytest.mark.usefixtures("job_jars")
