@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from engines.registry import Active
 from pipeline.config import Settings
-from pipeline.flink import create_table
+from pipeline.flink import BACKFILL_WAIT_MS, create_table
 from pipeline.framing import header, job_parameters
 from pipeline.quarantine import suspects_folder
 from pipeline.security import flink_properties
@@ -116,7 +116,8 @@ def declare_topics(tables: TableEnvironment, settings: Settings, bounded: bool) 
         ("audit", kafka.audit_topic),
     ):
         if topic:
-            tables.execute_sql(create_table(table, SINK_COLUMNS, sink_options(settings, topic)))
+            options = sink_options(settings, topic, bounded)
+            tables.execute_sql(create_table(table, SINK_COLUMNS, options))
 
 
 def statements(tables: TableEnvironment, *, audit: bool) -> StatementSet:
@@ -165,13 +166,14 @@ def source_options(settings: Settings, topic: str, bounded: bool) -> dict[str, o
     }
 
 
-def sink_options(settings: Settings, topic: str) -> dict[str, object]:
+def sink_options(settings: Settings, topic: str, bounded: bool) -> dict[str, object]:
     """Partition by murmur2 of the key, as all producers do: a user stays in one place."""
     options: dict[str, object] = {
         **connection(settings, topic),
         "sink.delivery-guarantee": settings.job.delivery,
         "properties.acks": "all",
-        "properties.linger.ms": settings.job.buffer_timeout_ms,
+        # A list that is fresh waits for no other; what comes meanwhile fills the next batch.
+        "properties.linger.ms": BACKFILL_WAIT_MS if bounded else 0,
     }
     if settings.job.delivery == "exactly-once":
         options["sink.transactional-id-prefix"] = f"{settings.job.name}-{topic}"

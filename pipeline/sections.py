@@ -240,8 +240,8 @@ class JobSettings(Section):
     buffer_timeout_ms: Millis = Field(
         default=1,
         ge=0,
-        description="How long a network buffer, and a batch of lists for Kafka, waits to be "
-        "filled; 0 sends each record. A bounded run waits for at least 40.",
+        description="How long a network buffer waits to be filled; 0 sends each record. "
+        "A bounded run waits for at least 40.",
     )
     python_metrics: bool = Field(
         default=True, description="Metrics from the ranking operator; costs some milliseconds."

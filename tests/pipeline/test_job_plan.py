@@ -171,17 +171,24 @@ def settings(**flags: object) -> Settings:
 
 
 def test_delivery_is_at_least_once_without_transactions() -> None:
-    options = sink_options(settings(), "recommendations")
+    options = sink_options(settings(), "recommendations", bounded=False)
     assert options["sink.delivery-guarantee"] == "at-least-once"
     assert options["properties.acks"] == "all"
     assert not [name for name in options if "transaction" in name]
+
+
+def test_a_list_waits_for_others_in_a_backfill_only() -> None:
+    waits = [sink_options(settings(), "recommendations", bounded) for bounded in (False, True)]
+    assert [options["properties.linger.ms"] for options in waits] == [0, 40]
 
 
 def test_exactly_once_has_a_prefix_for_each_sink_and_the_timeout_as_set() -> None:
     chosen = settings(
         job__name="shop", job__delivery="exactly-once", job__transaction_timeout_ms=800_000
     )
-    lists, dead = (sink_options(chosen, topic) for topic in ("recommendations", "events.dlq"))
+    lists, dead = (
+        sink_options(chosen, topic, bounded=False) for topic in ("recommendations", "events.dlq")
+    )
     assert lists["sink.delivery-guarantee"] == "exactly-once"
     assert lists["properties.transaction.timeout.ms"] == 800_000
     assert lists["sink.transactional-id-prefix"] == "shop-recommendations"
