@@ -11,15 +11,15 @@ import json
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from deploy.local.cluster_rest import NO_ANSWER
+from deploy.local.ports import free_ports
 from deploy.local.process import ProcessRecord
 from engines.registry import Active, Registry
 from pipeline import flink, kafka, plan
@@ -220,15 +220,6 @@ def with_epoch(settings: Settings) -> Settings:
 def check_engine(settings: Settings) -> Active:
     """Verify the active engine before a JVM is started for it; returns which it is."""
     return Registry(settings.engine.store).open_active()[1]
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @dataclass(slots=True)

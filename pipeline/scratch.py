@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from deploy.local import broker
+from deploy.local.ports import free_ports
 from pipeline import topics
 from pipeline.config import Settings, as_environment, with_values
 from pipeline.layers import env_name
-from pipeline.run import free_ports, job_status
+from pipeline.run import job_status
 from pipeline.sections import KafkaSettings, RegistrySettings
 from schemas.errors import FlinkError
 

@@ -26,7 +26,7 @@ def pytest_configure() -> None:
 def free_ports() -> Callable[[int], list[int]]:
     """Ports of the loopback address that nobody listens on."""
 
-    from pipeline.run import free_ports
+    from deploy.local.ports import free_ports
 
     return free_ports
 
