@@ -19,6 +19,7 @@ from deploy.local.cluster_config import ClusterFolder
 from deploy.local.cluster_process import ClusterProcess, orphans
 from deploy.local.cluster_rest import NO_ANSWER
 from deploy.local.process import ProcessRecord
+from pipeline import warm_up
 from pipeline.config import Settings
 from pipeline.rest import ENDED, FlinkRest
 from pipeline.scratch import job_environment
@@ -49,6 +50,24 @@ def headrace(settings: Settings, *words: str) -> Told:
     return Told(done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr)
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """How a job ended, how many records its ranking tasks read, and on how many TaskManagers."""
+
+    state: str
+    records: int
+    taskmanagers: int
+
+    @classmethod
+    def of(cls, name: str, rest: FlinkRest) -> Ranking:
+        [job_id] = [job["jid"] for job in rest.jobs() if job["name"] == name]
+        job = rest.get(f"/jobs/{job_id}")
+        [ranking] = [vertex for vertex in job["vertices"] if "PythonCalc" in vertex["name"]]
+        tasks = rest.get(f"/jobs/{job_id}/vertices/{ranking['id']}")["subtasks"]
+        where = {task["taskmanager-id"] for task in tasks}
+        return cls(job["state"], ranking["metrics"]["read-records"], len(where))
+
+
 class Stage:
     """A broker and a cluster of two TaskManagers with a slot each; a context.
 
@@ -57,6 +76,7 @@ class Stage:
 
     Attributes:
         started: what `headrace cluster up` told, which warmed the TaskManagers up.
+        warm_up: what came of that, which the JobManager forgets.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,6 +88,7 @@ class Stage:
             up = headrace(self.settings, "cluster", "up", "--taskmanagers", str(TASKMANAGERS))
             assert up.exit_code == 0, up
             self.started = up.result
+            self.warm_up = Ranking.of(warm_up.NAME, self.rest)
             self.mend()
         except BaseException:
             self.__exit__()
