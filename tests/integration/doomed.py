@@ -6,6 +6,8 @@ import signal
 from types import FrameType
 from typing import Any
 
+from pyflink.util.java_utils import get_field_value
+
 from pipeline import run
 from pipeline.cli import main
 
@@ -15,7 +17,9 @@ class DoomedJob(run.RunningJob):
         super().__init__(client, *rest)
 
         def end(number: int, frame: FrameType | None) -> None:
-            run.mini_cluster_of(client).terminateTaskManager(0)
+            # The newest: a killed worker may have taken the one before with it.
+            cluster = run.mini_cluster_of(client)
+            cluster.terminateTaskManager(get_field_value(cluster, "taskManagers").size() - 1)
 
         signal.signal(signal.SIGUSR1, end)
 
