@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+SHOW_EVERY = 1000
+Item = TypeVar("Item")
 
 
 @contextmanager
@@ -37,3 +40,11 @@ def bar(
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total, completed=completed)
         yield lambda done: progress.update(task, completed=done)
+
+
+def shown(items: Iterable[Item], advance: Callable[[int], None]) -> Iterator[Item]:
+    """The items; the bar is told now and then how many there were."""
+    for number, item in enumerate(items):
+        if number % SHOW_EVERY == 0:
+            advance(number)
+        yield item

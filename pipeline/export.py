@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.console import bar
-from pipeline.sources import WRITERS, Source, UserEvent
+from pipeline.console import bar, shown
+from pipeline.sources import WRITERS, Source
 from schemas.errors import SourceError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-SHOW_EVERY = 1000
-"""Events between two steps of the progress bar."""
 
 
 def export(source: Source, path: Path, console: Console | None = None) -> dict[str, Any]:
@@ -48,12 +44,5 @@ def export(source: Source, path: Path, console: Console | None = None) -> dict[s
             fix="choose another name, or remove the file first",
         )
     with bar(console, "exporting", source.total) as advance:
-        events = write(path, _shown(source, advance))
+        events = write(path, shown(source, advance))
     return {"file": str(path), "events": events, "left_out": dict(source.counts)}
-
-
-def _shown(events: Iterable[UserEvent], advance: Callable[[int], None]) -> Iterator[UserEvent]:
-    for number, event in enumerate(events):
-        if number % SHOW_EVERY == 0:
-            advance(number)
-        yield event

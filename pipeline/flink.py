@@ -92,12 +92,12 @@ def configuration(settings: Settings) -> dict[str, str]:
 
 def for_backfill(settings: Settings) -> Settings:
     """For a run to the topics' end, where full bundles count for more than the age of a list."""
-    waits_ms = {
-        "job.bundle_time_ms": settings.job.bundle_time_ms,
-        "job.buffer_timeout_ms": settings.job.buffer_timeout_ms,
-    }
     return with_values(
-        settings, {name: max(wait_ms, BACKFILL_WAIT_MS) for name, wait_ms in waits_ms.items()}
+        settings,
+        {
+            "job.bundle_time_ms": max(settings.job.bundle_time_ms, BACKFILL_WAIT_MS),
+            "job.buffer_timeout_ms": max(settings.job.buffer_timeout_ms, BACKFILL_WAIT_MS),
+        },
     )
 
 

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.local import broker
@@ -99,13 +100,20 @@ def running_job(settings: Settings, console: Console) -> Iterator[subprocess.Pop
 @contextmanager
 def started_job(settings: Settings, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """``headrace run`` with more options, not waited for; stopped at the end if it still runs."""
-    with (settings.run_dir / "job.log").open("wb") as output:
+    # With an empty file: the settings are in the environment, all of them.
+    words = ["pipeline", "run", "--json", "--config", os.devnull, *options]
+    with started(words, job_environment(settings), settings.run_dir) as job:
+        yield job
+
+
+@contextmanager
+def started(
+    words: Sequence[str], environ: Mapping[str, str], run_dir: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m WORDS``, not waited for; says all in ``job.log``; stopped if it still runs."""
+    with (run_dir / "job.log").open("wb") as output:
         job = subprocess.Popen(
-            # With an empty file: the settings are in the environment, all of them.
-            [sys.executable, "-m", "pipeline", "run", "--json", "--config", os.devnull, *options],
-            env=job_environment(settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            [sys.executable, "-m", *words], env=environ, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         yield job

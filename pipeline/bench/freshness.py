@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bench.figures import circumstances, histogram, medians, percentiles
-from pipeline.bench.load import AT_ONCE, USERS, new_producer, plays_after_one_another, train
+from pipeline.bench.load import AT_ONCE, USERS, Play, new_producer, plays_after_one_another, train
 from pipeline.bench.measure import Reader
 from pipeline.config import Settings
 from pipeline.scratch import running_broker, running_job, scratch_settings
@@ -54,22 +55,7 @@ def freshness(
             [(WARM_UP_EVENTS, AT_ONCE), *((round(rate * s), rate) for s in lengths_s)],
             console,
         )
-        with running_job(settings, console), Reader(settings) as reader:
-            producer = new_producer(settings)
-            console.print("warming up")
-            burst.send(producer)
-            reader.wait_for_first()
-            reader.wait_for_silence()
-            late_ms = []
-            for number, play in enumerate(plays):
-                if number:
-                    console.print(f"play {number} of {repeats}")
-                late_ms.append(play.send(producer))
-                reader.wait_for_silence()
-    delays = [
-        reader.delays_ms(play.begin_ms, play.end_ms, late)
-        for play, late in zip(plays[1:], late_ms[1:], strict=True)
-    ]
+        delays = played(settings, burst, plays, console)
     runs = [percentiles(of_one) | {"lists": len(of_one)} for of_one in delays]
     return {
         **medians(runs, ("p50_ms", "p90_ms", "p99_ms", "max_ms")),
@@ -78,3 +64,25 @@ def freshness(
         "load": {"rate": rate, "seconds": seconds, "users": USERS},
         **circumstances(settings, engine),
     }
+
+
+def played(
+    settings: Settings, burst: Play, plays: Sequence[Play], console: Console
+) -> list[list[int]]:
+    """Delays in ms of the lists of each play but the first, which warms up after the burst."""
+    late_ms = []
+    with running_job(settings, console), Reader(settings) as reader:
+        producer = new_producer(settings)
+        console.print("warming up")
+        burst.send(producer)
+        reader.wait_for_first()
+        reader.wait_for_silence()
+        for number, play in enumerate(plays):
+            if number:
+                console.print(f"play {number} of {len(plays) - 1}")
+            late_ms.append(play.send(producer))
+            reader.wait_for_silence()
+    return [
+        reader.delays_ms(play.begin_ms, play.end_ms, late)
+        for play, late in zip(plays[1:], late_ms[1:], strict=True)
+    ]

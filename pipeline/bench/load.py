@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from engines.registry import Registry
 from pipeline import framing, kafka
 from pipeline.bench.measure import now_ms
 from pipeline.config import Settings
-from pipeline.console import bar
+from pipeline.console import bar, shown
 from pipeline.delivery import Progress, Standing
 from pipeline.sender import Sender, pace
 from pipeline.sources.base import UserEvent
@@ -35,7 +35,6 @@ SHOP = Shop(users=USERS, items_per_category=200)
 TRAINING_EVENTS = 100_000
 AT_ONCE = 1e6
 """A rate, in events per second, that is faster than Kafka takes them."""
-TELL_EVERY = 1000
 LOOK_EVERY_S = 0.001
 """For events that are due."""
 
@@ -150,19 +149,11 @@ def plays_after_one_another(
     total = sum(count for count, _ in parts)
     plays: list[Play] = []
     with bar(console, "making events", total) as advance:
-        events = told(shop_events(total), advance)
+        events = shown(shop_events(total), advance)
         for count, rate in parts:
             begin_ms = math.ceil(plays[-1].end_ms) if plays else now_ms()
             plays.append(Play(settings, islice(events, count), begin_ms, rate))
     return plays
-
-
-def told(events: Iterable[UserEvent], advance: Callable[[int], None]) -> Iterator[UserEvent]:
-    """The events; ``advance`` is told how many there were."""
-    for number, event in enumerate(events):
-        if number % TELL_EVERY == 0:
-            advance(number)
-        yield event
 
 
 def new_producer(settings: Settings) -> Producer:

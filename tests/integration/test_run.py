@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pytest
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings, as_environment, with_values
-from pipeline.scratch import end, job_environment, wait_until_running
+from pipeline.scratch import job_environment, started, wait_until_running
 from pipeline.sources.synthetic import Shop
 from pipeline.topics import ensure_topics
 from tests.chaos.stage import headrace
@@ -110,7 +109,8 @@ def with_losses(settings: Settings) -> Ran:
     """A run whose Python worker is killed, then its TaskManager, ended by `headrace stop`."""
     topic, records = settings.kafka.events_topic, log()
     third = len(records) // 3
-    with doomed_job(settings) as job:
+    words = [doomed.__name__, "run", "--json", "--config", os.devnull]
+    with started(words, job_environment(settings), settings.run_dir) as job:
         wait_until_running(settings, job)
         seen = Seen(settings)
         sent = send(settings, topic, records[:third])
@@ -130,22 +130,6 @@ def with_losses(settings: Settings) -> Ran:
     assert (stopped.exit_code, stopped.result["state"]) == (0, "CANCELED")
     assert (told["state"], told["job_id"]) == ("CANCELED", stopped.result["job_id"])
     return ran(settings, told, restarts, sent)
-
-
-@contextmanager
-def doomed_job(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """As `started_job`, but SIGUSR1 ends its TaskManager."""
-    with (settings.run_dir / "job.log").open("wb") as output:
-        job = subprocess.Popen(
-            [sys.executable, "-m", doomed.__name__, "run", "--json", "--config", os.devnull],
-            env=job_environment(settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield job
-    finally:
-        end(job)
 
 
 def ran(settings: Settings, told: dict[str, Any], restarts: int, sent: list[Record]) -> Ran:

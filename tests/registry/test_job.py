@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,11 @@ import pytest
 
 from deploy.local.registry import LocalRegistry
 from engines.registry import Registry
-from pipeline import schemas
+from pipeline import schemas, scratch
 from pipeline.config import Settings, as_environment, load_settings, with_values
 from pipeline.framing import decoder, encoder
 from pipeline.layers import env_name
 from pipeline.run import job_status
-from pipeline.scratch import end
 from pipeline.sources.base import UserEvent
 from pipeline.topics import ensure_topics
 from schemas import codec
@@ -148,17 +146,9 @@ def started(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     secret = settings.registry.password
     assert secret is not None
     reference = {env_name("registry.password"): f"${{file:{secret.name}}}"}  # type: ignore[attr-defined]
-    with (settings.run_dir / "job.log").open("wb") as output:
-        job = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "run", "--json"],
-            env=os.environ | as_environment(settings) | reference,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
+    environ = os.environ | as_environment(settings) | reference
+    with scratch.started(["pipeline", "run", "--json"], environ, settings.run_dir) as job:
         yield job
-    finally:
-        end(job)
 
 
 @pytest.fixture(scope="module")

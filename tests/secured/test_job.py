@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import kafka
+from pipeline import kafka, scratch
 from pipeline.config import load_settings
 from pipeline.layers import env_name
-from pipeline.scratch import end, wait_until_running
+from pipeline.scratch import wait_until_running
 from pipeline.sources.base import UserEvent
 from tests.secured import canary
 from tests.secured.broker import HOST
@@ -89,17 +89,9 @@ def started(
         "TMPDIR": str(temporary),
         "JAVA_TOOL_OPTIONS": f"{environ['JAVA_TOOL_OPTIONS']} -Djava.io.tmpdir={temporary}",
     }
-    with (run_dir / "job.log").open("wb") as output:
-        job = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "run", "--json", *words],
-            env=environ | own,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
+    command = ["pipeline", "run", "--json", *words]
+    with scratch.started(command, environ | own, run_dir) as job:
         yield job
-    finally:
-        end(job)
 
 
 @pytest.fixture(scope="module")
