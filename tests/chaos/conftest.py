@@ -2,6 +2,7 @@
 
 pytest tests/chaos                          the quick ones
 pytest tests/chaos -m "" --chaos-seed 5     all of them, with another log
+make chaos ARGS="--chaos-rate 1000"         all of them, at another rate
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from engines.registry import Registry
 from pipeline.config import Settings, load_settings
 from pipeline.sources.base import EVENT_TYPES
 from pipeline.sources.synthetic import START_MS, Shop
-from tests.chaos.play import Play
+from tests.chaos.play import RATE, Play
 from tests.chaos.stage import Stage
 from tests.chaos.verdict import Row, table
 
@@ -32,12 +34,16 @@ Acted = Callable[..., AbstractContextManager[Play]]
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--chaos-seed", type=int, default=SEED, help="Seed of the events.")
+    group.addoption("--chaos-rate", type=float, default=RATE, help="Events a second.")
     group.addoption("--chaos-report", type=Path, default=None, help="File for the table as JSON.")
 
 
-def seed_of(config: pytest.Config) -> int:
-    """The option is known only when tests/chaos is named on the command line."""
-    return int(config.getoption("--chaos-seed", SEED))
+def played(config: pytest.Config) -> dict[str, Any]:
+    """Seed and rate; the options are known only when tests/chaos is named on the command line."""
+    return {
+        "seed": config.getoption("--chaos-seed", SEED),
+        "rate": config.getoption("--chaos-rate", RATE),
+    }
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -45,12 +51,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = config.stash.get(ROWS, [])
     if not rows:
         return
-    terminalreporter.section(f"faults, seed {seed_of(config)}")
+    conditions = played(config)
+    terminalreporter.section("faults, seed {seed}, {rate:g} events/s".format(**conditions))
     for line in table(rows):
         terminalreporter.write_line(line)
     if report := config.getoption("--chaos-report", None):
         report.parent.mkdir(parents=True, exist_ok=True)
-        told = {"seed": seed_of(config), "faults": [asdict(row) for row in rows]}
+        told = {**conditions, "faults": [asdict(row) for row in rows]}
         report.write_text(json.dumps(told, indent=1) + "\n")
 
 
@@ -93,13 +100,13 @@ def stage(
 def acted(request: pytest.FixtureRequest) -> Acted:
     """Plays a fault: ``with acted(stage, "kill -9 of …", **{"job.parallelism": 2}) as play``."""
     numbers = count(1)
-    seed = seed_of(request.config)
+    conditions = played(request.config)
 
     @contextmanager
     def act(stage: Stage, fault: str, **values: object) -> Iterator[Play]:
         stage.mend()
         stage.cancel_jobs()
-        with Play(stage, fault, next(numbers), seed, dict(values)) as play:
+        with Play(stage, fault, next(numbers), values=values, **conditions) as play:
             yield play
             row = play.finish()
             request.config.stash.setdefault(ROWS, []).append(row)

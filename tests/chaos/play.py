@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 RATE = 500.0
-"""Events a second: what two busy cores do with ease, so that a backlog is soon gone."""
+"""Events a second, if none are given: what two busy cores do with ease, backlog and all."""
 FAULT_AT = 1000
 """The record at which the fault comes."""
 TAIL = 500
@@ -44,14 +44,16 @@ class Sender(Thread):
     """Sends a log at a steady pace until it is told to stop.
 
     Attributes:
+        rate: events a second.
         extra: records to be sent before the next one of the log.
         sent: records handed over so far.
         kept: records as Kafka keeps them, and when they were handed over.
         error: what went wrong.
     """
 
-    def __init__(self, settings: Settings, log: Iterable[scenario.Sent]) -> None:
+    def __init__(self, settings: Settings, log: Iterable[scenario.Sent], rate: float) -> None:
         super().__init__(daemon=True)
+        self.rate = rate
         self.extra: deque[scenario.Sent] = deque()
         self.sent = 0
         self.kept: list[tuple[Record, float]] = []
@@ -82,7 +84,7 @@ class Sender(Thread):
         topic = self._settings.kafka.events_topic
         began = time.monotonic()
         for number, record in enumerate(self._records()):
-            while (wait_s := began + number / RATE - time.monotonic()) > 0:
+            while (wait_s := began + number / self.rate - time.monotonic()) > 0:
                 # poll() takes whole milliseconds: it would spin through the last one of each wait.
                 time.sleep(min(wait_s, 0.05))
                 producer.poll(0)
@@ -145,6 +147,7 @@ class Play:
         fault: its name in the table.
         number: of the play; topics, job and folder are named after it.
         seed: of the log.
+        rate: events a second.
         values: settings that differ, by dotted names.
 
     Attributes:
@@ -155,7 +158,14 @@ class Play:
     """
 
     def __init__(
-        self, stage: Stage, fault: str, number: int, seed: int, values: dict[str, object]
+        self,
+        stage: Stage,
+        fault: str,
+        number: int,
+        *,
+        seed: int,
+        rate: float,
+        values: dict[str, object],
     ) -> None:
         self.stage = stage
         self.fault = fault
@@ -171,7 +181,7 @@ class Play:
             | values,
         )
         log = scenario.hostile_log(Shop(seed=seed, users=USERS), START_MS, ENDLESS)
-        self._sender = Sender(self.settings, log)
+        self._sender = Sender(self.settings, log, rate)
         self._hit_s = 0.0
 
     def __enter__(self) -> Play:
@@ -238,7 +248,7 @@ class Play:
         """Return half an interval after a checkpoint: what comes now lies between two."""
         before = self.stage.checkpoints(self.job_id)["completed"]
         until(lambda: self.stage.checkpoints(self.job_id)["completed"] > before, "checkpoint")
-        half = RATE * self.settings.job.checkpoint_interval_ms / 2000
+        half = self._sender.rate * self.settings.job.checkpoint_interval_ms / 2000
         self.reach(self._sender.sent + int(half))
 
     def until_fresh(self) -> float:
