@@ -55,6 +55,10 @@ def test_java_is_told_what_flink_ships_and_what_we_add(option: str) -> None:
     assert option in PLAIN["env.java.opts.all"].split()
 
 
+def test_a_takeover_does_not_wait_for_the_second_compiler() -> None:
+    assert "-XX:Tier4InvocationThreshold=50000" in PLAIN["env.java.opts.taskmanager"].split()
+
+
 def test_one_jobmanager_has_nobody_to_elect() -> None:
     assert not [key for key in PLAIN if key.startswith("high-availability")]
     assert AVAILABLE["high-availability.type"] == "zookeeper"
