@@ -42,9 +42,9 @@ def bar(
         yield lambda done: progress.update(task, completed=done)
 
 
-def shown(items: Iterable[Item], advance: Callable[[int], None]) -> Iterator[Item]:
-    """The items; the bar is told now and then how many there were."""
-    for number, item in enumerate(items):
+def shown(items: Iterable[Item], advance: Callable[[int], None], before: int = 0) -> Iterator[Item]:
+    """The items; the bar is told now and then how many there were, with those before them."""
+    for number, item in enumerate(items, before):
         if number % SHOW_EVERY == 0:
             advance(number)
         yield item

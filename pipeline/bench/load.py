@@ -6,11 +6,9 @@ So each event asks for a list. The engine is co-occurrence over the shop's 2,000
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from engines.registry import Registry
@@ -21,7 +19,7 @@ from pipeline.console import bar, shown
 from pipeline.delivery import Progress, Standing
 from pipeline.sender import Sender, pace
 from pipeline.sources.base import UserEvent
-from pipeline.sources.synthetic import INTERVAL_MS, START_MS, Shop, SyntheticSource, zipf
+from pipeline.sources.synthetic import TYPES, Shop, SyntheticSource
 from pipeline.train import train_on
 from schemas.errors import KafkaError
 
@@ -47,27 +45,28 @@ def train(settings: Settings) -> str:
     return str(made["engine"])
 
 
-def shop_events(count: int, skew: float = 0.0, users: int = USERS) -> Iterator[UserEvent]:
-    """Events that ask for a list, their users drawn anew: the shop's own are as active as in life.
+def shop_events(
+    count: int,
+    begin_ms: int,
+    every_ms: float,
+    *,
+    skew: float = 0.0,
+    users: int = USERS,
+    number: int = 1,
+) -> Iterator[UserEvent]:
+    """Events that ask for a list, evenly spaced in time.
 
     Args:
         count: number of events.
+        begin_ms: time of the first one, ms since 1970.
+        every_ms: time between two.
         skew: exponent of Zipf's law by which users act; 0: all alike.
         users: how many there are.
+        number: of the log; each number has its own, with ids of its own.
     """
-    chance = random.Random("bench")  # noqa: S311 - a seeded load, not a secret
-    activity = zipf(users, skew)
-    log = SHOP.events(2 * count + 1000, START_MS, INTERVAL_MS)
-    asking = (event for event in log if event.event_type != "impression")
-    for event in islice(asking, count):
-        [user] = chance.choices(range(users), cum_weights=activity)
-        yield replace(event, user_id=f"user-{user:05d}")
-
-
-def stamped(events: Iterable[UserEvent], begin_ms: int, every_ms: float) -> Iterator[UserEvent]:
-    """The events at even times, the first at ``begin_ms``."""
-    for at, event in enumerate(events):
-        yield replace(event, event_time=begin_ms + round(at * every_ms))
+    asking = tuple((name, weight) for name, weight in TYPES if name != "impression")
+    shop = replace(SHOP, seed=SHOP.seed + number, users=users, activity=skew, types=asking)
+    return shop.events(count, begin_ms, every_ms)
 
 
 def send(settings: Settings, events: Iterable[UserEvent]) -> None:
@@ -85,7 +84,7 @@ class Play:
 
     Args:
         settings: where the topic is.
-        events: of which the n-th bears the time ``begin_ms`` + n / ``rate``.
+        events: of which the n-th is due n / ``rate`` after ``begin_ms``, and bears that time.
         begin_ms: when the first would be due, ms since 1970.
         rate: events per second.
 
@@ -100,10 +99,7 @@ class Play:
         self.begin_ms = begin_ms
         self.rate = rate
         self._topic = settings.kafka.events_topic
-        self.records = [
-            (event.user_id.encode(), encode(event.as_record()))
-            for event in stamped(events, begin_ms, 1000 / rate)
-        ]
+        self.records = [(event.user_id.encode(), encode(event.as_record())) for event in events]
 
     @property
     def end_ms(self) -> float:
@@ -149,10 +145,12 @@ def plays_after_one_another(
     total = sum(count for count, _ in parts)
     plays: list[Play] = []
     with bar(console, "making events", total) as advance:
-        events = shown(shop_events(total), advance)
-        for count, rate in parts:
+        made = 0
+        for number, (count, rate) in enumerate(parts, 1):
             begin_ms = math.ceil(plays[-1].end_ms) if plays else now_ms()
-            plays.append(Play(settings, islice(events, count), begin_ms, rate))
+            events = shop_events(count, begin_ms, 1000 / rate, number=number)
+            plays.append(Play(settings, shown(events, advance, made), begin_ms, rate))
+            made += count
     return plays
 
 

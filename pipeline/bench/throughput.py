@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import kafka
 from pipeline.bench.figures import circumstances, medians, middle_rate
-from pipeline.bench.load import USERS, send, shop_events, stamped, train
+from pipeline.bench.load import USERS, send, shop_events, train
 from pipeline.bench.measure import now_ms, peak_memory
 from pipeline.config import Settings, with_values
 from pipeline.flink import for_backfill
@@ -56,7 +56,7 @@ def throughput(
         engine = train(settings)
         console.print(f"sending {events} events")
         begin_ms = now_ms() - events * EVENT_SPACING_MS
-        send(settings, stamped(shop_events(events, skew, users), begin_ms, EVENT_SPACING_MS))
+        send(settings, shop_events(events, begin_ms, EVENT_SPACING_MS, skew=skew, users=users))
         runs = repeated(settings, repeats, events, users, console)
     return {
         **medians(runs, ("lists_per_s", "events_per_s", "first_list_s", "start_s")),

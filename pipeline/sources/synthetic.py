@@ -79,13 +79,17 @@ class Shop:
 
     Attributes:
         seed: same seed, same shop and same log.
-        users: number of users; some are far more active than others.
+        users: number of users.
         items_per_category: items in each of the ten categories.
+        activity: exponent of Zipf's law by which users act; 0: all alike.
+        types: event types and how often each comes, relative to the others.
     """
 
     seed: int = 7
     users: int = 1500
     items_per_category: int = 60
+    activity: float = 0.6
+    types: tuple[tuple[str, int], ...] = TYPES
     categories: tuple[str, ...] = field(default=tuple(WORDS))
 
     @cached_property
@@ -123,9 +127,9 @@ class Shop:
             Shopper(f"user-{at:05d}", chance.sample(range(len(self.categories)), 2))
             for at in range(self.users)
         ]
-        activity = zipf(self.users, 0.6)
+        activity = zipf(self.users, self.activity)
         popularity = zipf(self.items_per_category, 0.8)
-        kinds, weights = zip(*TYPES, strict=True)
+        kinds, weights = zip(*self.types, strict=True)
         for at in range(count):
             shopper = chance.choices(shoppers, cum_weights=activity)[0]
             item = self._next_item(chance, shopper, popularity)

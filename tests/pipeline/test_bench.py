@@ -76,14 +76,14 @@ def test_early_and_late_are_compared_after_the_start_has_settled(late: int, grow
 
 
 def test_every_event_of_the_load_asks_for_a_list_and_has_an_id_of_its_own() -> None:
-    events = list(load.shop_events(2000))
+    events = list(load.shop_events(2000, 0, 1))
     assert len({event.event_id for event in events}) == len(events) == 2000
     assert "impression" not in {event.event_type for event in events}
 
 
 def test_users_act_alike_or_by_zipfs_law() -> None:
     def busiest(skew: float) -> int:
-        users = Counter(event.user_id for event in load.shop_events(2000, skew))
+        users = Counter(event.user_id for event in load.shop_events(2000, 0, 1, skew=skew))
         return users.most_common(1)[0][1]
 
     assert busiest(0.0) < 5
@@ -91,7 +91,7 @@ def test_users_act_alike_or_by_zipfs_law() -> None:
 
 
 def test_an_event_bears_the_time_at_which_it_is_due() -> None:
-    events = load.stamped(load.shop_events(4), 1_000_000, 2.5)
+    events = load.shop_events(4, 1_000_000, 2.5)
     assert [event.event_time for event in events] == [1_000_000, 1_000_002, 1_000_005, 1_000_008]
 
 
