@@ -7,8 +7,7 @@ Score:  s(j) = prior(j) + sum over the last LAST events (i, type) of decay^age *
         age 0 being the newest event.
 
 ``prior`` is popularity, scaled to less than the least possible sum: it orders what no event speaks
-for and never overtakes what one does. Items are numbered by falling popularity, so that a tie,
-which goes to the lower index, goes to the more popular item.
+for and never overtakes what one does.
 
 The constants were chosen on the second to last items of S3-Rec Beauty, the last three left out of
 the fit: HR@10 / NDCG@10 .0986 / .0628, against .0953 / .0604 with a window of 5 and weights of 1/d.
@@ -16,7 +15,6 @@ the fit: HR@10 / NDCG@10 .0986 / .0628, against .0953 / .0604 with a window of 5
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +28,11 @@ from engines.manifest import Training
 from engines.models.cooccurrence_graph import (
     CHANNELS,
     DECAY,
-    EVENT_WEIGHTS,
     LAST,
     export,
     input_widths,
 )
-from schemas.errors import EngineError
+from engines.models.interactions import Event, Interactions
 from schemas.profile import EXCLUDED_SLOTS
 
 KIND = "cooccurrence"
@@ -89,63 +86,14 @@ class CooccurrenceModel:
 
 
 def fit(
-    events: Iterable[tuple[str, str, int, int]],
+    events: Iterable[Event],
     attributes: Mapping[str, Mapping[str, Any]] | None = None,
     log: str = "",
 ) -> CooccurrenceModel:
-    """Fit on any event log.
-
-    Args:
-        events: (user_id, item_id, event type by Avro enum order, event time in ms), in any order;
-            at equal times of one user the order of arrival counts.
-        attributes: item id -> title, category, price, provider, as far as known.
-        log: what to call the log in the manifest.
-
-    Raises:
-        EngineError: no event speaks for an item, or two item ids share a hash.
-    """
-    user, item, time_ms, item_ids, users = _read(events)
-    counts = np.bincount(item, minlength=len(item_ids))
-    by_popularity = sorted(range(len(item_ids)), key=lambda i: (-counts[i], item_ids[i]))
-    index = np.empty(len(item_ids), np.int64)
-    index[by_popularity] = np.arange(1, len(item_ids) + 1)
-    catalogue = Catalogue.build(
-        [item_ids[i] for i in by_popularity], counts[by_popularity], attributes
-    )
-    order = np.lexsort((time_ms, user))
-    neighbours, weights = _neighbours(user[order], index[item[order]], len(item_ids))
-    training = Training(
-        log=log,
-        events=len(item),
-        users=users,
-        first_event_time=int(time_ms.min()),
-        last_event_time=int(time_ms.max()),
-    )
-    return CooccurrenceModel(catalogue, neighbours, weights, training)
-
-
-def _read(
-    events: Iterable[tuple[str, str, int, int]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[str], int]:
-    """User code, item code and time [E] of the events that speak for an item; ids by item code."""
-    user, item, time_ms = array("q"), array("q"), array("q")
-    users: dict[str, int] = {}
-    items: dict[str, int] = {}
-    speaks = (EVENT_WEIGHTS > 0).tolist()
-    for user_id, item_id, event_type, event_time in events:
-        if speaks[event_type]:
-            user.append(users.setdefault(user_id, len(users)))
-            item.append(items.setdefault(item_id, len(items)))
-            time_ms.append(event_time)
-    if not items:
-        raise EngineError(
-            "there is nothing to learn from",
-            expected="at least one view, click, cart, purchase, rating, like or share",
-            received="none",
-            fix="name another log",
-        )
-    u, i, t = (np.frombuffer(column, np.int64) for column in (user, item, time_ms))
-    return u, i, t, list(items), len(users)
+    """Fit on any event log; arguments and errors are those of `Interactions.read`."""
+    seen = Interactions.read(events, attributes, log)
+    neighbours, weights = _neighbours(seen.user, seen.item, len(seen.catalogue))
+    return CooccurrenceModel(seen.catalogue, neighbours, weights, seen.training)
 
 
 def _neighbours(

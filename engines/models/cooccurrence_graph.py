@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.manifest import outputs_of
+from engines.models.interactions import SPEAKING
 from engines.models.top_k import padded, top_k
 
 CHANNELS = ("popularity", "cooccurrence")
 LAST = 8
 DECAY = 0.6
 
-EVENT_WEIGHTS = np.array([0, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0], np.float32)
-"""u(type) by Avro enum order: what speaks for an item (view, click, cart, purchase, rating, like,
-share) counts 1; unknown, impression, return, dislike, hide and types yet to come count nothing."""
+EVENT_WEIGHTS = SPEAKING.astype(np.float32)
+"""u(type) by Avro enum order: what speaks for an item counts 1, all else nothing."""
 
 
 def input_widths(excluded_slots: int) -> dict[str, int]:
