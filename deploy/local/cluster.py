@@ -96,7 +96,11 @@ def start(
     notes = [f"{name} was gone" for name in gone]
     if missing:
         notes.append(f"started {', '.join(missing)} in {time.monotonic() - began:.1f} s")
-    return _status(options, folder, "; ".join(notes) or "was running", missing)
+    told = _status(options, folder, "; ".join(notes) or "was running", missing)
+    # It answered a moment ago, but is busy with its start.
+    while missing and not told.running and time.monotonic() < began + patience_s:
+        told = _status(options, folder, told.note, missing)
+    return told
 
 
 def status(options: ClusterOptions, run_dir: Path) -> ClusterStatus:

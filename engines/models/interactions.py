@@ -1,7 +1,7 @@
 """An event log as models take it: what speaks for an item, user by user, each one's oldest first.
 
-    events of any order          user  0 0 0 1 1 …
-    (user, item, type, time) ─▶  item  3 1 7 3 2 …     catalogue index, the most popular being 1
+events of any order          user  0 0 0 1 1 …
+(user, item, type, time) ─▶  item  3 1 7 3 2 …     catalogue index, the most popular being 1
 """
 
 from __future__ import annotations

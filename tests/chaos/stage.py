@@ -87,6 +87,7 @@ class Stage:
         try:
             up = headrace(self.settings, "cluster", "up", "--taskmanagers", str(TASKMANAGERS))
             assert up.exit_code == 0, up
+            assert up.result["warm_up_s"], up
             self.started = up.result
             self.warm_up = Ranking.of(warm_up.NAME, self.rest)
             self.mend()

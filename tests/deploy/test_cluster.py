@@ -75,6 +75,15 @@ def workers(name: str, settings: Settings) -> list[ProcessRecord]:
     return list(orphans(name, ClusterFolder(settings.run_dir)))
 
 
+def home_of(java: str, folder: Path) -> Path:
+    """A home of Java where ``java`` is that command."""
+    binary = folder / "home" / "bin" / "java"
+    binary.parent.mkdir(parents=True)
+    binary.write_text(f"#!/bin/sh\nexec {java}\n")
+    binary.chmod(0o755)
+    return folder / "home"
+
+
 class TestBeforeItRuns:
     def test_nothing_runs_and_that_is_told(self, settings: Settings) -> None:
         told = status(settings)
@@ -116,16 +125,32 @@ class TestBeforeItRuns:
     def test_what_does_not_come_up_is_stopped_and_told(
         self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, java: str
     ) -> None:
-        home = tmp_path / "home"
-        (home / "bin").mkdir(parents=True)
-        (home / "bin" / "java").write_text(f"#!/bin/sh\nexec {java}\n")
-        (home / "bin" / "java").chmod(0o755)
-        monkeypatch.setattr(cluster, "java_home", lambda: home)
+        monkeypatch.setattr(cluster, "java_home", lambda: home_of(java, tmp_path))
         with pytest.raises(FlinkError, match="did not start") as error:
             cluster.start(settings.cluster, settings.run_dir, patience_s=0.5)
         assert "headrace cluster logs" in error.value.fix
         assert status(settings).note == "not running"
         assert not workers("jobmanager-1", settings)
+
+    def test_a_late_answer_to_the_last_question_is_waited_for(
+        self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+
+        def taskmanagers(url: str) -> cluster_rest.Slots | None:
+            asked.append(url)
+            process = ClusterProcess.read(ClusterFolder(settings.run_dir).pid("taskmanager-1"))
+            assert process is not None
+            slots = {process.resource_id: {"slots": 1, "free_slots": 1}}
+            return None if len(asked) == 2 else slots
+
+        monkeypatch.setattr(cluster, "java_home", lambda: home_of("sleep 60", tmp_path))
+        monkeypatch.setattr(cluster_rest, "taskmanagers", taskmanagers)
+        try:
+            told = cluster.start(settings.cluster, settings.run_dir, 1)
+        finally:
+            cluster.stop(settings.cluster, settings.run_dir)
+        assert (told.running, told.free_slots, len(asked)) == (True, 1, 3)
 
     def test_an_id_that_another_process_has_by_now_is_gone_not_ours(
         self, settings: Settings
