@@ -1,0 +1,84 @@
+"""Every event but a user's first is a target once, after those that came before it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines.catalogue import item_hash
+from engines.evaluate import profiles_from_histories
+from engines.features import Histories, features
+from engines.models.interactions import Interactions
+from engines.models.windows import Batch, Windows
+from tests.engines.examples import CLICK, events
+
+LOGS = st.lists(st.text("abcdefgh", max_size=12), min_size=1, max_size=6).filter(any)
+
+
+def windows_of(*histories: str, slots: int = 3) -> Windows:
+    return Windows.of(Interactions.read(events(*histories)), slots)
+
+
+def shown(batch: Batch, windows: Windows) -> list[tuple[str, str]]:
+    """Each window as the ids of its events and of its targets."""
+    ids = windows.seen.catalogue.item_ids
+    return [
+        ("".join(ids[row[row > 0]]), "".join(ids[after[after > 0]]))
+        for row, after in zip(batch.features["item"], batch.target, strict=True)
+    ]
+
+
+def test_the_picture() -> None:
+    windows = windows_of("abcdefg", "x", "hi")
+    assert shown(windows.batch(np.arange(len(windows))), windows) == [
+        ("abc", "bcd"),
+        ("def", "efg"),
+        ("h", "i"),
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(LOGS, st.integers(1, 5), st.integers(1, 20), st.integers(0, 3))
+def test_every_event_but_the_first_is_a_target_once(
+    histories: list[str], slots: int, size: int, seed: int
+) -> None:
+    windows = windows_of(*histories, slots=slots)
+    batches = list(windows.batches(size, np.random.default_rng(seed)))
+    pairs = [
+        pair
+        for batch in batches
+        for row, after in shown(batch, windows)
+        for pair in zip(row, after, strict=True)
+    ]
+    expected = [pair for history in histories for pair in pairwise(history)]
+    assert sorted(pairs) == sorted(expected)
+    assert len(pairs) == windows.targets
+    assert all(batch.target.size <= max(size, slots) for batch in batches)
+
+
+def test_equal_chance_gives_equal_batches_and_other_chance_others() -> None:
+    windows = windows_of(*["abcdefgh"] * 9, "ab", "abc")
+
+    def order(seed: int) -> list[bytes]:
+        return [b.target.tobytes() for b in windows.batches(6, np.random.default_rng(seed))]
+
+    assert order(1) == order(1) != order(2)
+
+
+def test_a_window_shows_what_serving_shows_of_the_same_events() -> None:
+    windows = windows_of("abca", "cb", slots=5)
+    batch = windows.batch(np.arange(2))
+    profiles = profiles_from_histories(
+        [
+            [(item_hash(item), CLICK, place * 1000) for place, item in enumerate(seen)]
+            for seen in ("abc", "c")
+        ]
+    )
+    served = features(Histories.of(profiles, slots=3), windows.seen.catalogue)
+    for name, tensor in batch.features.items():
+        assert tensor.dtype == served[name].dtype
+        if name != "excluded":  # in training nothing is
+            assert tensor.tolist() == served[name].tolist()
