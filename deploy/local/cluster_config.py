@@ -37,7 +37,7 @@ JVM_OPTIONS = (
 # Loaded classes fill the metaspace; without a threshold near what is needed in the end, each step
 # there is a full collection.
 JOBMANAGER_OPTIONS = "-XX:MetaspaceSize=96m"
-# A spare takes over in 8 to 9 s rather than in 10 to 14 at 1,000 events/s if Java's second
+# A spare takes over in 9 s rather than in 10 to 14 at 1,000 events/s if Java's second
 # compiler, slow and thorough, leaves alone what is only hot meanwhile: its thresholds times ten.
 # `headrace run` keeps Java's own: it starts 3 s later, but is at its quickest a minute sooner.
 TASKMANAGER_OPTIONS = (

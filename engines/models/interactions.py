@@ -1,7 +1,9 @@
 """An event log as models take it: what speaks for an item, user by user, each one's oldest first.
 
-events of any order          user  0 0 0 1 1 …
-(user, item, type, time) ─▶  item  3 1 7 3 2 …     catalogue index, the most popular being 1
+    events of any order          user  0 0 0 1 1 …
+    (user, item, type, time) ─▶  item  3 1 7 3 2 …     catalogue index, the most popular being 1
+
+Read once, event by event, into columns of numbers; from then on everything is whole arrays.
 """
 
 from __future__ import annotations
@@ -90,20 +92,16 @@ class Interactions:
 
 def _read(events: Iterable[Event]) -> tuple[list[NDArray[np.int64]], int, list[str]]:
     """User code, item code, type and time [E]; the number of users; item ids by code."""
-    columns = [array("q") for _ in range(4)]
+    columns = user, item, kind, time_ms = array("q"), array("q"), array("q"), array("q")
     users: dict[str, int] = {}
     items: dict[str, int] = {}
     speaking = SPEAKING.tolist()
     for user_id, item_id, event_type, event_time in events:
         if speaking[event_type]:
-            row = (
-                users.setdefault(user_id, len(users)),
-                items.setdefault(item_id, len(items)),
-                event_type,
-                event_time,
-            )
-            for column, value in zip(columns, row, strict=True):
-                column.append(value)
+            user.append(users.setdefault(user_id, len(users)))
+            item.append(items.setdefault(item_id, len(items)))
+            kind.append(event_type)
+            time_ms.append(event_time)
     if not items:
         raise EngineError(
             "there is nothing to learn from",

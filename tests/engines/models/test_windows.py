@@ -82,3 +82,9 @@ def test_a_window_shows_what_serving_shows_of_the_same_events() -> None:
         assert tensor.dtype == served[name].dtype
         if name != "excluded":  # in training nothing is
             assert tensor.tolist() == served[name].tolist()
+
+
+def test_long_windows_do_not_come_before_short_ones() -> None:
+    windows = windows_of(*["abcd"] * 5, *["abc"] * 5, *["ab"] * 5)
+    widths = [b.target.shape[1] for b in windows.batches(3, np.random.default_rng(1))]
+    assert sorted(widths) != widths != sorted(widths, reverse=True)
