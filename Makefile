@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 	&& echo $$p && break; done)
 
 VENV := .venv/.done
+TRAIN := .venv/.train
 UDFS := udfs/jars/headrace-udfs.jar
 CONNECTOR_VERSION := 5.0.0-2.2
 CONNECTOR := udfs/jars/flink-sql-connector-kafka-$(CONNECTOR_VERSION).jar
@@ -34,14 +35,14 @@ job-jars: $(UDFS) $(CONNECTOR)
 demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARGS=...
 	$(BIN)/headrace demo --json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
-test: setup ## Run all tests; ARGS= for pytest
+test: setup $(TRAIN) ## Run all tests; ARGS= for pytest
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: setup ## Play every fault on real processes, for about 25 minutes; ARGS= for pytest
 	@# Its seconds are to be those of users: Java compiles as it does for them.
 	JAVA_TOOL_OPTIONS= $(BIN)/python -m pytest tests/chaos tests/deploy/test_cluster.py -m real --chaos-report .headrace/chaos.json $(ARGS)
 
-check: $(VENV) ## Check format, types, import directions; run the quick tests and doctests
+check: $(TRAIN) ## Check format, types, import directions; run the quick tests and doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -62,6 +63,10 @@ clean: ## Stop the local broker; remove its data and what builds and checks left
 
 $(VENV): pyproject.toml deploy/constraints.txt
 	@deploy/setup.sh venv $(PYTHON)
+	@touch $@
+
+$(TRAIN): $(VENV)
+	@deploy/setup.sh extra train
 	@touch $@
 
 $(UDFS): udfs/java/pom.xml $(shell find udfs/java/src/main -type f) $(wildcard schemas/*.avsc)

@@ -3,7 +3,8 @@
 # allowed (root, or sudo without a password), and otherwise says the command.
 #
 #   deploy/setup.sh java          a JDK and Maven
-#   deploy/setup.sh venv PYTHON   .venv with everything in deploy/constraints.txt
+#   deploy/setup.sh venv PYTHON   .venv with what running, demo and most tests need
+#   deploy/setup.sh extra NAME    and with the packages of an extra; train brings PyTorch (5 GB)
 set -eu
 
 java_is_new_enough() {
@@ -49,8 +50,17 @@ venv() {
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install "$name-venv"
     [ -x ".venv/bin/$name" ] || "$python" -m venv --clear .venv
     echo "setup: installing Python packages into .venv (some minutes the first time)"
+    install '.[dev]'
+}
+
+extra() {
+    echo "setup: installing Python packages for $1 into .venv (some minutes the first time)"
+    install ".[$1]"
+}
+
+install() {
     .venv/bin/python -m pip --disable-pip-version-check install -q --use-pep517 \
-        -c deploy/constraints.txt -e '.[dev]'
+        -c deploy/constraints.txt -e "$1"
 }
 
 "$@"

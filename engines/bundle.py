@@ -4,6 +4,7 @@
         manifest.json   what the other files are, with their sizes and SHA-256
         model.onnx      features -> scores, items, channels; all data inside
         items.arrow     the catalogue
+        table.*.bin     other inputs of the model that are about the items, if it has any
 
 ``Bundle.open`` reads each file once through one descriptor and hashes the bytes that it then
 parses, so that nothing can be swapped between check and use. No inference session is opened here.
@@ -18,6 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engines.catalogue import Catalogue, columns
 from engines.features import FEATURES
@@ -28,6 +33,7 @@ from engines.manifest import (
     MODEL,
     FileEntry,
     Manifest,
+    Table,
     entry_of,
     outputs_of,
     parse_manifest,
@@ -48,6 +54,7 @@ class Bundle:
         digest: SHA-256 of ``manifest.json``, 32 bytes: names the engine's every byte.
         model: the bytes of ``model.onnx``.
         catalogue: the items.
+        tables: by name, read-only: the model's inputs that are the same at every run.
     """
 
     folder: Path
@@ -55,6 +62,7 @@ class Bundle:
     digest: bytes
     model: bytes
     catalogue: Catalogue
+    tables: dict[str, NDArray[Any]]
 
     @property
     def label(self) -> str:
@@ -87,7 +95,8 @@ class Bundle:
             }
         check_model(files[MODEL], manifest)
         catalogue = _parse_items(files[ITEMS], manifest)
-        return cls(folder, manifest, digest.digest(), files[MODEL], catalogue)
+        tables = {table.name: _parse_table(files[table.file], table) for table in manifest.tables}
+        return cls(folder, manifest, digest.digest(), files[MODEL], catalogue, tables)
 
 
 @contextmanager
@@ -137,8 +146,17 @@ def _check_listing(names: list[str], manifest: Manifest) -> None:
 
 def _check_claims(manifest: Manifest) -> None:
     """The manifest against itself: files, batch, inputs, outputs."""
-    if not {MODEL, ITEMS} <= set(manifest.files):
-        raise _refusal(MANIFEST, f"files {MODEL} and {ITEMS}", str(sorted(manifest.files)))
+    tables = {table.file: table.size_bytes for table in manifest.tables}
+    needed = {MODEL, ITEMS, *tables}
+    if not needed <= set(manifest.files) or any(
+        name.startswith("table.") and name not in tables for name in manifest.files
+    ):
+        raise _refusal(MANIFEST, f"files {sorted(needed)}", str(sorted(manifest.files)))
+    for name, size_bytes in tables.items():
+        if manifest.files[name].size_bytes != size_bytes:
+            raise _refusal(
+                name, f"{size_bytes} bytes by its shape", f"{manifest.files[name].size_bytes}"
+            )
     for tensor in manifest.inputs:
         if FEATURES.get(tensor.name) != tensor.dtype or tensor.shape[0] != manifest.batch:
             known = ", ".join(f"{name} {dtype}" for name, dtype in FEATURES.items())
@@ -151,6 +169,12 @@ def _check_claims(manifest: Manifest) -> None:
     outputs = outputs_of(manifest.batch, manifest.k)
     if manifest.outputs != outputs:
         raise _refusal(MANIFEST, f"outputs {outputs}", str(manifest.outputs))
+
+
+def _parse_table(data: bytes, table: Table) -> NDArray[Any]:
+    dtype = np.dtype(table.dtype)
+    little: NDArray[Any] = np.frombuffer(data, dtype.newbyteorder("<")).reshape(table.shape)
+    return little.astype(dtype, copy=False)
 
 
 def _parse_items(data: bytes, manifest: Manifest) -> Catalogue:

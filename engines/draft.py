@@ -6,7 +6,9 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from engines.catalogue import Catalogue
@@ -22,6 +24,7 @@ from engines.manifest import (
     Training,
     entry_of,
     outputs_of,
+    table_of,
 )
 from schemas.errors import EngineError
 
@@ -38,6 +41,8 @@ class Draft:
         batch, k: B and k of the fixed shapes.
         input_widths: feature name -> second dimension.
         channels: names of the values of the ``channels`` output.
+        tables: what else the model reads, about the items: float32 or int64, of one or two
+            dimensions.
         kind, parameters: which model it is and how it was made.
         training: the log it was fitted on.
     """
@@ -51,6 +56,7 @@ class Draft:
     kind: str
     training: Training
     parameters: dict[str, int | float | str] = field(default_factory=dict)
+    tables: dict[str, NDArray[Any]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     precision: Precision = "float32"
     parent: str | None = None
@@ -78,6 +84,7 @@ class Draft:
                     for feature, width in self.input_widths.items()
                 ],
                 outputs=outputs_of(self.batch, self.k),
+                tables=[table_of(table, array) for table, array in self.tables.items()],
                 channels=list(self.channels),
                 training=self.training,
                 metrics=self.metrics,
@@ -101,6 +108,8 @@ def write_bundle(folder: Path, draft: Draft, name: str, version: str) -> None:
         EngineError: the folder exists, or the disk refuses.
     """
     files = {MODEL: draft.model, ITEMS: _items_bytes(draft.catalogue)}
+    for table, array in draft.tables.items():
+        files[table_of(table, array).file] = array.astype(array.dtype.newbyteorder("<")).tobytes()
     manifest = draft.manifest(name, version, files)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))

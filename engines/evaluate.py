@@ -1,18 +1,15 @@
-"""Leave-one-out evaluation, all items ranked, through the very engine that would serve.
+"""How well a model finds each user's next item, all items ranked, by the engine that would serve.
 
-    sequence of a user     a b c d e f
-    fitted on              a b c d
-    input                  a b c d e        (shown items are removed from the list)
-    held out                         f
+    holdout ─▶ log ─▶ model ─▶ engine
+            └▶ histories ─▶ profiles ─▶ features ─▶ engine ─▶ lists ─▶ metrics
 
-Sequences -> profiles -> ``features`` -> exported ONNX -> backend -> metrics: what is measured is
-what the job would publish.
+What is measured is what the job would publish.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +19,16 @@ from numpy.typing import NDArray
 from engines import metrics
 from engines.backends.onnx import OnnxBackend
 from engines.bundle import Bundle
-from engines.catalogue import item_hash
 from engines.features import Histories, features
-from engines.models import cooccurrence
+from engines.holdout import Holdout
+from engines.models import kinds
+from engines.models.interactions import Interactions
+from engines.models.plan import Plan
 from engines.registry import Registry
-from schemas.errors import EngineError
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS, LAYOUT, PROFILE_DTYPE
 
 CUTOFFS = (5, 10, 20)
-MODELS = ("cooccurrence", "popularity")
-PURCHASE = 5  # Avro enum order
+POPULARITY = "popularity"
 CHUNK = 1024  # users in memory at once
 
 EventLists = Sequence[Sequence[tuple[int, int, int]]]
@@ -71,95 +68,72 @@ def profiles_from_histories(
     return profiles
 
 
-def evaluate_leave_one_out(
-    sequences: Sequence[tuple[str, Sequence[str]]],
-    model: str = "cooccurrence",
-    progress: Callable[[int, int], None] | None = None,
+def evaluate(
+    model: str,
+    held: Holdout,
+    plan: Plan,
+    attributes: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Fit, export and measure a model.
 
     Args:
-        sequences: (user_id, item ids oldest first); users with one item are fitted on nothing and
-            not tested.
-        model: "cooccurrence", or "popularity": the same engine without any history.
-        progress: called with users done and users to do.
+        model: a name in ``kinds.KINDS``, or "popularity": the quickest of them without any history.
+        held: what to fit on and what to find.
+        plan: of the fit.
+        attributes: item id -> title, category, price, provider, as far as known.
+        progress: called with users done.
 
     Returns:
         JSON-ready: ``model``, ``users`` tested, ``items`` ranked and ``metrics``. Accuracy is of
         lists of 20; coverage, gini and novelty are of their first 10.
 
     Raises:
-        EngineError: an unknown model, or no user with two items, or nothing to fit on.
+        EngineError: an unknown model, or nothing to fit on.
     """
-    if model not in MODELS:
-        raise EngineError(
-            "no such model", expected=" or ".join(MODELS), received=repr(model), fix="choose one"
-        )
-    tested = [list(items) for _, items in sequences if len(items) >= 2]
-    if not tested:
-        raise EngineError(
-            "there is no user to test on",
-            expected="at least one user with two items",
-            received=f"{len(sequences)} users",
-            fix="take a longer log",
-        )
-    fitted = cooccurrence.fit(_events(sequences))
-    slots = max(len(set(items[:-1])) for items in tested)
+    kinds.check_kind(model, (POPULARITY,))
+    kind = "cooccurrence" if model == POPULARITY else model
+    fitted = kinds.fit(kind, Interactions.read(held.log, attributes), plan)
+    seen = held.seen
+    slots = max(map(len, seen))
     with tempfile.TemporaryDirectory() as folder:
         draft = fitted.draft(k=max(CUTOFFS), excluded_slots=slots)
         bundle = Registry(Path(folder)).add(draft, model)
-    lists, targets = _rank(bundle, tested, model == "cooccurrence", slots, progress)
+    histories = [[]] * len(seen) if model == POPULARITY else held.histories
+    lists = rank(bundle, histories, seen, slots, progress)
+    targets = bundle.catalogue.lookup(held.targets)
     return {
         "model": model,
-        "users": len(tested),
+        "users": len(seen),
         "items": len(bundle.catalogue),
-        "metrics": _measure(lists, targets, bundle.catalogue.popularity),
+        "metrics": measure(lists, targets, bundle.catalogue.popularity),
     }
 
 
-def _events(
-    sequences: Sequence[tuple[str, Sequence[str]]],
-) -> Iterator[tuple[str, str, int, int]]:
-    """All but each user's last two items, as purchases a second apart."""
-    for user_id, items in sequences:
-        for place, item_id in enumerate(items[:-2]):
-            yield user_id, item_id, PURCHASE, place * 1000
-
-
-def _rank(
+def rank(
     bundle: Bundle,
-    tested: list[list[str]],
-    with_history: bool,
-    slots: int,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lists [n, 20] for all but the last item of each user, and the indices [n] of the last."""
-    hashes = [[item_hash(item) for item in items] for items in tested]
-    targets = bundle.catalogue.lookup(np.array([user[-1] for user in hashes], np.uint64))
+    histories: EventLists,
+    excluded: Sequence[Sequence[int]],
+    excluded_slots: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> NDArray[np.int64]:
+    """Lists [n, k] by a bundle's engine; arguments are those of `profiles_from_histories`."""
     lists = []
     with OnnxBackend(bundle) as backend:
         backend.warm_up()
-        for start in range(0, len(hashes), CHUNK):
-            seen = [user[:-1] for user in hashes[start : start + CHUNK]]
-            histories = [
-                [(item, PURCHASE, place * 1000) for place, item in enumerate(items)]
-                if with_history
-                else []
-                for items in seen
-            ]
-            profiles = profiles_from_histories(
-                histories, [sorted(set(items)) for items in seen], slots
-            )
-            seen_by_it = Histories.of(profiles, bundle.manifest.history_slots)
-            lists.append(backend.run(features(seen_by_it, bundle.catalogue)).items)
-            if progress:
-                progress(start + len(seen), len(hashes))
-    return np.concatenate(lists), targets
+        for start in range(0, len(histories), CHUNK):
+            part = slice(start, start + CHUNK)
+            profiles = profiles_from_histories(histories[part], excluded[part], excluded_slots)
+            shown = Histories.of(profiles, bundle.manifest.history_slots)
+            lists.append(backend.run(features(shown, bundle.catalogue)).items)
+            progress(min(part.stop, len(histories)))
+    return np.concatenate(lists)
 
 
-def _measure(
+def measure(
     lists: NDArray[np.int64], targets: NDArray[np.int64], popularity: NDArray[np.float64]
 ) -> dict[str, float]:
+    """Every metric of lists int64 [n, 20] with the targets int64 [n]; popularity is [I+1]."""
     places = metrics.places_of(targets, lists)
     exposed = metrics.exposure(lists[:, :10], len(popularity) - 1)
     return {

@@ -9,10 +9,10 @@ a net with holes: a transpose hides the batch's axis, a gather or a slice moves 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from engines.manifest import MODEL, Manifest, Tensor
+from engines.manifest import MODEL, Manifest, Table, Tensor
 from schemas.errors import BundleRefused
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -40,7 +40,7 @@ def check_model(data: bytes, manifest: Manifest) -> None:
         BundleRefused: with what was found.
     """
     model = _parse(data)
-    _check_signature("inputs", model.graph.input, manifest.inputs)
+    _check_signature("inputs", model.graph.input, [*manifest.inputs, *manifest.tables])
     _check_signature("outputs", model.graph.output, manifest.outputs)
     graphs = list(_graphs(model.graph))
     for graph in graphs:
@@ -174,7 +174,7 @@ def _ranks(graph: Any) -> dict[str, int]:
     return ranks
 
 
-def _check_signature(kind: str, values: Iterable[Any], tensors: list[Tensor]) -> None:
+def _check_signature(kind: str, values: Iterable[Any], tensors: Sequence[Tensor | Table]) -> None:
     """The graph's inputs or outputs against the manifest's: names, dtypes and fixed shapes."""
     claimed = {tensor.name: f"{tensor.dtype}{tensor.shape}" for tensor in tensors}
     found = {}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import BundleRefused
@@ -18,7 +21,10 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 """Of engine names and versions: a folder name that cannot climb out of the store."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-FileName = Annotated[str, Field(pattern=r"^(model\.onnx|items\.arrow|model\.[a-z0-9_-]+\.plan)$")]
+FileName = Annotated[
+    str,
+    Field(pattern=r"^(model\.onnx|items\.arrow|model\.[a-z0-9_-]+\.plan|table\.[a-z0-9_]+\.bin)$"),
+]
 Precision = Literal["float32", "float16", "int8"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -40,6 +46,28 @@ class Tensor(_Strict):
     name: Annotated[str, Field(min_length=1)]
     dtype: Literal["int64", "float32"]
     shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
+
+
+class Table(_Strict):
+    """An input of the model that is about the items, the same at every run.
+
+    Its numbers, little-endian and row after row, are the file ``table.<name>.bin``. A catalogue can
+    so be refreshed without another model.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    dtype: Literal["int64", "float32"]
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=2)]
+
+    @property
+    def file(self) -> str:
+        """Its name in the bundle."""
+        return f"table.{self.name}.bin"
+
+    @property
+    def size_bytes(self) -> int:
+        """What the file must hold."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 class Training(_Strict):
@@ -67,6 +95,7 @@ class Manifest(_Strict):
     catalogue_size: Annotated[int, Field(ge=1)]
     inputs: Annotated[list[Tensor], Field(min_length=1)]
     outputs: Annotated[list[Tensor], Field(min_length=1)]
+    tables: list[Table] = []
     channels: Annotated[list[str], Field(min_length=1)]  # what the ``channels`` output counts in
     training: Training
     metrics: dict[str, Finite]
@@ -94,6 +123,17 @@ def outputs_of(batch: int, k: int) -> list[Tensor]:
         Tensor(name="items", dtype="int64", shape=[batch, k]),
         Tensor(name="channels", dtype="int64", shape=[batch, k]),
     ]
+
+
+def table_of(name: str, array: NDArray[Any]) -> Table:
+    """The entry of a table.
+
+    Raises:
+        ValidationError: of a dtype or shape that none has.
+    """
+    return Table.model_validate(
+        {"name": name, "dtype": str(array.dtype), "shape": list(array.shape)}
+    )
 
 
 def parse_manifest(data: bytes) -> Manifest:

@@ -29,6 +29,7 @@ from pipeline.sections import (
     LocalSettings,
     ProfileSettings,
     RegistrySettings,
+    TrainSettings,
 )
 from pipeline.security import missing_files
 from schemas.errors import SettingsError
@@ -53,6 +54,7 @@ class Settings(Section):
     profile: ProfileSettings = ProfileSettings()
     job: JobSettings = JobSettings()
     engine: EngineSettings = EngineSettings()
+    train: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:

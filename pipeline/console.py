@@ -25,8 +25,26 @@ def bar(
         total: how much there is to do; None if nobody knows.
         completed: how much was done before.
     """
+    with _task(console, label, total, completed) as update:
+        yield lambda done: update(completed=done)
+
+
+@contextmanager
+def fitting_bar(console: Console | None) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar that hears how much is done, of how much at most, and how it stands."""
+    with _task(console, "fitting", None) as update:
+        yield lambda done, total, note: update(
+            completed=done, total=total, description=f"fitting {note}".strip()
+        )
+
+
+@contextmanager
+def _task(
+    console: Console | None, label: str, total: int | None, completed: int = 0
+) -> Iterator[Callable[..., None]]:
+    """Shows one bar; the function that it gives takes what `rich.progress.Progress.update` does."""
     if console is None or not console.is_terminal:
-        yield lambda done: None
+        yield lambda **changes: None
         return
     from rich.progress import (
         BarColumn,
@@ -36,10 +54,11 @@ def bar(
         TimeRemainingColumn,
     )
 
-    columns = TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    description = TextColumn("{task.description}")
+    columns = description, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total, completed=completed)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda **changes: progress.update(task, **changes)
 
 
 def shown(items: Iterable[Item], advance: Callable[[int], None], before: int = 0) -> Iterator[Item]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.command import Call, Result, register
-from pipeline.log_options import Kind, Log, Until, to_ms
+from pipeline.log_options import Kind, Log, Until, ValidateUntil, to_ms
 
 engines = typer.Typer()
 command = partial(register, engines)
@@ -17,19 +17,23 @@ command = partial(register, engines)
 @command
 def train(
     call: Call,
-    model: Annotated[str, typer.Argument(help="What to fit: cooccurrence.")],
+    model: Annotated[str, typer.Argument(help="What to fit: cooccurrence, sasrec.")],
     kind: Kind,
     path: Log = None,
     until: Until = None,
+    validate_until: ValidateUntil = None,
     name: Annotated[str, typer.Option(help="Name of the engine. [default: the model's]")] = "",
 ) -> Result:
     """Fit an engine on an event log and add it to the store.
+
+    A fit that was interrupted goes on where it was when the same command is given again.
 
     Example: headrace train cooccurrence --source retail online_retail.parquet --until 2010-11-01
     """
     from pipeline.train import train
 
-    return train(call.settings, model, kind, path, to_ms(until), name, call.console)
+    times = to_ms(until), to_ms(validate_until)
+    return train(call.settings, model, kind, path, *times, name, call.console)
 
 
 @command
@@ -67,12 +71,20 @@ def evaluate(
     call: Call,
     kind: Kind,
     path: Log = None,
-    model: Annotated[str, typer.Option(help="What to fit.")] = "cooccurrence",
+    model: Annotated[
+        str, typer.Option(help="What to fit: cooccurrence, sasrec, popularity.")
+    ] = "cooccurrence",
+    until: Until = None,
+    validate_until: ValidateUntil = None,
 ) -> Result:
-    """Measure a model's next-item accuracy: leave-one-out, all items ranked.
+    """Measure a model's next-item accuracy, all items ranked.
 
-    Example: headrace evaluate --source sequences beauty.txt --model cooccurrence
+    Each user's last event is to be found by an engine fitted on all but the last two; or, with
+    --validate-until, his first new item between the two times by one fitted on what was before.
+
+    Example: headrace evaluate --source sequences beauty.txt --model sasrec
     """
     from pipeline.evaluate import evaluate
 
-    return evaluate(model, kind, path, call.console)
+    times = to_ms(until), to_ms(validate_until)
+    return evaluate(call.settings, model, kind, path, *times, call.console)

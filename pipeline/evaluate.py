@@ -2,37 +2,72 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.evaluate import evaluate_leave_one_out
-from pipeline.console import bar
+from engines import evaluate as judged
+from engines.holdout import by_time, leave_one_out
+from engines.models import kinds
+from engines.models.plan import Plan
+from pipeline.console import bar, fitting_bar
 from pipeline.sources import open_source
+from pipeline.train import EventsOf, attributes, validation_span
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pipeline.config import Settings
+
 
 def evaluate(
-    model: str, source_kind: str, path: Path | None, console: Console | None = None
+    settings: Settings,
+    model: str,
+    source_kind: str,
+    path: Path | None,
+    until_ms: int | None = None,
+    validate_until_ms: int | None = None,
+    console: Console | None = None,
 ) -> dict[str, Any]:
-    """Leave-one-out: each user's last item is to be found by an engine fitted without it.
+    """Fits a model on a part of the log; what each user does next is to be found by its engine.
 
     Args:
-        model: a name in ``engines.evaluate.MODELS``.
+        settings: how to train.
+        model: a name in ``kinds.KINDS``, or "popularity".
         source_kind: kind of event log, see `pipeline.sources.SOURCES`.
-        path: the log. Impressions are left out, as they never enter a history.
+        path: the log.
+        until_ms, validate_until_ms: what happens between them is to be found, by an engine fitted
+            on what was before; without the second one the last event of each user is to be found,
+            by an engine fitted on all but the last two before ``until_ms``.
         console: shows progress; None shows none.
 
     Returns:
-        ``log`` and what `evaluate_leave_one_out` returns.
+        ``log``, ``split``, what `engines.evaluate.evaluate` returns, and ``seconds``.
+
+    Raises:
+        SourceError: the log cannot be read.
+        EngineError: there is no such model, nothing to fit on or nobody to test on.
+        SettingsError: ``validate_until_ms`` is not after ``until_ms``.
     """
-    sequences: dict[str, list[str]] = {}
-    for event in open_source(source_kind, path):
-        if event.event_type != "impression":
-            sequences.setdefault(event.user_id, []).append(event.item_id)
-    with bar(console, "ranking", len(sequences)) as advance:
-        found = evaluate_leave_one_out(
-            list(sequences.items()), model, lambda done, _: advance(done)
-        )
-    return {"log": path.name if path else source_kind} | found
+    began = time.monotonic()
+    kinds.check_kind(model, (judged.POPULARITY,))
+    from_ms = None
+    if validate_until_ms is not None:
+        from_ms, until_ms = validation_span(until_ms, validate_until_ms)
+    source = open_source(source_kind, path, until_ms=until_ms)
+    events = EventsOf(settings, source, console)
+    held = leave_one_out(events) if from_ms is None else by_time(events, from_ms)
+    with (
+        tempfile.TemporaryDirectory() as checkpoints,
+        fitting_bar(console) as told,
+        bar(console, "ranking", len(held.histories)) as advance,
+    ):
+        plan = Plan(seed=settings.train.seed, checkpoints=Path(checkpoints), told=told)
+        found = judged.evaluate(model, held, plan, attributes(source.items()), advance)
+    return {
+        "log": path.name if path else source_kind,
+        "split": "leave-one-out" if from_ms is None else "time",
+        **found,
+        "seconds": round(time.monotonic() - began, 3),
+    }

@@ -19,6 +19,9 @@ Log = Annotated[
 ]
 Since = Annotated[str | None, typer.Option("--from", help="Oldest event time, such as 2010-11-01.")]
 Until = Annotated[str | None, typer.Option(help="First event time no longer wanted.")]
+ValidateUntil = Annotated[
+    str | None, typer.Option(help="What happens between --until and this time judges the model.")
+]
 
 
 def to_ms(time: str | None) -> int | None:

@@ -271,3 +271,23 @@ class EngineSettings(Section):
 
     store: FilePath = Field(default=Path("engines/store"), description="Folder of engine bundles.")
     threads: int = Field(default=1, ge=1, le=256, description="Threads per engine call.")
+
+
+class TrainSettings(Section):
+    """How models are fitted."""
+
+    seed: int = Field(
+        default=7,
+        ge=0,
+        le=2**32 - 1,
+        description="Same seed, log, machine and number of threads: same engine.",
+    )
+    leave_out_users: str = Field(
+        default="canary-*,test-*",
+        description="Users whose events teach nothing: patterns of ids, separated by commas.",
+    )
+
+    @property
+    def user_patterns(self) -> list[str]:
+        """The patterns of ``leave_out_users``."""
+        return [pattern.strip() for pattern in self.leave_out_users.split(",") if pattern.strip()]

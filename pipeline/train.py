@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.models import cooccurrence
+from engines.models import kinds
+from engines.models.interactions import Event, Interactions
+from engines.models.plan import Plan
 from engines.registry import Registry
-from pipeline.console import bar
+from pipeline.console import bar, fitting_bar
 from pipeline.sources import EVENT_TYPES, Item, Source, open_source
-from schemas.errors import EngineError
+from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import Settings
 
-MODELS = {"cooccurrence": cooccurrence.fit}
 SHOW_EVERY = 10_000
 _TYPE_NUMBERS = {name: number for number, name in enumerate(EVENT_TYPES)}
 
@@ -30,34 +33,56 @@ def train(
     source_kind: str,
     path: Path | None,
     until_ms: int | None = None,
+    validate_until_ms: int | None = None,
     name: str = "",
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Fits a model and adds it to the store; it is not activated.
 
     Args:
-        settings: where the store is.
-        model: a name in ``MODELS``.
+        settings: where the store is, and how to train.
+        model: a name in ``engines.models.kinds.KINDS``.
         source_kind: kind of event log, see `pipeline.sources.SOURCES`.
         path: the log.
         until_ms: train on events before this time only; None: on all.
+        validate_until_ms: judge the fit by the events from ``until_ms`` on and before this time;
+            None: by the newest event of some users.
         name: of the engine; empty: that of the model.
         console: shows progress; None shows none.
 
     Returns:
-        ``engine`` (name@version), ``folder``, ``items``, ``events``, ``left_out`` (rows of the log,
-        by reason), ``seconds``.
+        ``engine`` (name@version), ``folder``, ``items``, ``events``, ``left_out`` (rows of the log
+        and events of users, by reason), ``metrics`` of the validation, ``seconds``.
 
     Raises:
         SourceError: the log cannot be read.
-        EngineError: there is no such model, or nothing to learn from.
+        EngineError: there is no such model, a package that it needs is missing, or there is nothing
+            to learn from.
+        SettingsError: ``validate_until_ms`` is not after ``until_ms``.
     """
-    if model not in MODELS:
-        raise EngineError(
-            "There is no such model", expected=", ".join(MODELS), received=model, fix="choose one"
-        )
+    kinds.check_kind(model)
+    validate_from_ms = None
+    if validate_until_ms is not None:
+        validate_from_ms, until_ms = validation_span(until_ms, validate_until_ms)
     source = open_source(source_kind, path, until_ms=until_ms)
-    return train_on(settings, model, source, path.name if path else source_kind, name, console)
+    log = path.name if path else source_kind
+    return train_on(settings, model, source, log, name, console, validate_from_ms)
+
+
+def validation_span(until_ms: int | None, validate_until_ms: int) -> tuple[int, int]:
+    """Where the events that judge begin and end.
+
+    Raises:
+        SettingsError: they do not begin anywhere, or end before that.
+    """
+    if until_ms is None or until_ms >= validate_until_ms:
+        raise SettingsError(
+            "There is nothing between the two times",
+            expected="--until, and a later --validate-until",
+            received="no --until" if until_ms is None else "the later one first",
+            fix="say until when to train, and until when to judge",
+        )
+    return until_ms, validate_until_ms
 
 
 def train_on(
@@ -67,46 +92,75 @@ def train_on(
     log: str,
     name: str = "",
     console: Console | None = None,
+    validate_from_ms: int | None = None,
 ) -> dict[str, Any]:
     """``train`` on a log that is open already; ``log`` is what the manifest calls it."""
     began = time.monotonic()
-    counted = _Counted(source, console)
-    fitted = MODELS[model](counted, _attributes(source.items()), log=log)
-    bundle = Registry(settings.engine.store).add(fitted.draft(), name or model)
+    name = name or model
+    events = EventsOf(settings, source, console)
+    seen = Interactions.read(events, attributes(source.items()), log)
+    checkpoints = settings.run_dir / "training" / name
+    with fitting_bar(console) as told:
+        plan = Plan(
+            seed=settings.train.seed,
+            validate_from_ms=validate_from_ms,
+            checkpoints=checkpoints,
+            told=told,
+        )
+        fitted = kinds.fit(model, seen, plan)
+    draft = fitted.draft()
+    bundle = Registry(settings.engine.store).add(draft, name)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return {
         "engine": bundle.label,
         "folder": str(bundle.folder),
         "items": len(bundle.catalogue),
-        "events": counted.count,
-        "left_out": dict(source.counts),
+        "events": events.count,
+        "left_out": dict(source.counts) | events.left_out,
+        "metrics": draft.metrics,
         "seconds": round(time.monotonic() - began, 3),
     }
 
 
-class _Counted:
-    """The log as models take it: (user_id, item_id, event type by number, event time in ms)."""
+class EventsOf:
+    """A log as models take it; users of ``train.leave_out_users`` are passed over.
 
-    def __init__(self, source: Source, console: Console | None) -> None:
+    Attributes:
+        count: events that were given.
+    """
+
+    def __init__(self, settings: Settings, source: Source, console: Console | None) -> None:
         self.count = 0
+        self._of_others = 0
         self._source = source
         self._console = console
+        self._patterns = settings.train.user_patterns
 
-    def __iter__(self) -> Iterator[tuple[str, str, int, int]]:
+    def __iter__(self) -> Iterator[Event]:
+        patterns = self._patterns
         with bar(self._console, "reading", self._source.total) as advance:
-            for event in self._source:
-                self.count += 1
-                if self.count % SHOW_EVERY == 0:
+            for number, event in enumerate(self._source):
+                if number % SHOW_EVERY == 0:
                     advance(self._rows())
+                if any(fnmatchcase(event.user_id, pattern) for pattern in patterns):
+                    self._of_others += 1
+                    continue
+                self.count += 1
                 kind = _TYPE_NUMBERS[event.event_type]
                 yield event.user_id, event.item_id, kind, event.event_time
             advance(self._rows())
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many events were passed over."""
+        return {"left_out_users": self._of_others} if self._of_others else {}
+
     def _rows(self) -> int:
         """Rows of the log that are done: events, and rows that were passed over."""
-        return self.count + sum(self._source.counts.values())
+        return self.count + self._of_others + sum(self._source.counts.values())
 
 
-def _attributes(items: Iterable[Item]) -> dict[str, dict[str, Any]]:
+def attributes(items: Iterable[Item]) -> dict[str, dict[str, Any]]:
     """What the log knows of each item, by item id."""
     return {
         item.item_id: {k: v for k, v in asdict(item).items() if k != "item_id"} for item in items

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engines.backends.base import EngineBackend
+from engines.bundle import Bundle
 from schemas.errors import EngineError
 
 OUTPUTS = ["scores", "items", "channels"]
@@ -34,7 +35,7 @@ class OnnxBackend(EngineBackend):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                self.bundle.model, options, providers=["CPUExecutionProvider"]
+                with_tables(self.bundle), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime has no common base below Exception
             raise EngineError(
@@ -60,6 +61,21 @@ class OnnxBackend(EngineBackend):
         import onnxruntime
 
         return ["onnxruntime", onnxruntime.__version__, *instruction_set()]
+
+
+def with_tables(bundle: Bundle) -> bytes:
+    """The model with the tables as constants, which ONNX Runtime lays out once, at its loading."""
+    if not bundle.tables:
+        return bundle.model
+    import onnx
+
+    model = onnx.load_model_from_string(bundle.model)
+    inputs = [value for value in model.graph.input if value.name not in bundle.tables]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    for name, array in bundle.tables.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return bytes(model.SerializeToString())
 
 
 def instruction_set() -> list[str]:

@@ -15,9 +15,7 @@ the fit: HR@10 / NDCG@10 .0986 / .0628, against .0953 / .0604 with a window of 5
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +30,8 @@ from engines.models.cooccurrence_graph import (
     export,
     input_widths,
 )
-from engines.models.interactions import Event, Interactions
+from engines.models.interactions import Interactions
+from engines.models.plan import Plan
 from schemas.profile import EXCLUDED_SLOTS
 
 KIND = "cooccurrence"
@@ -53,12 +52,14 @@ class CooccurrenceModel:
         catalogue: the I items, most popular first.
         neighbours: int32 [I+1, N] heaviest successors of each item, then zeros.
         weights: float32 [I+1, N] their weights, falling, then zeros.
+        popularity: float64 [I+1], 0 at 0.
         training: range and size of the log.
     """
 
     catalogue: Catalogue
     neighbours: NDArray[np.int32]
     weights: NDArray[np.float32]
+    popularity: NDArray[np.float64]
     training: Training
 
     def draft(
@@ -69,7 +70,7 @@ class CooccurrenceModel:
             model=export(
                 self.neighbours,
                 self.weights,
-                self.catalogue.popularity,
+                self.popularity,
                 batch=batch,
                 k=k,
                 excluded_slots=excluded_slots,
@@ -85,15 +86,12 @@ class CooccurrenceModel:
         )
 
 
-def fit(
-    events: Iterable[Event],
-    attributes: Mapping[str, Mapping[str, Any]] | None = None,
-    log: str = "",
-) -> CooccurrenceModel:
-    """Fit on any event log; arguments and errors are those of `Interactions.read`."""
-    seen = Interactions.read(events, attributes, log)
+def fit(seen: Interactions, plan: Plan | None = None) -> CooccurrenceModel:
+    """Fit on a log; of a plan only the time from which events judge matters."""
+    if plan is not None and plan.validate_from_ms is not None:
+        seen = plan.split(seen).train
     neighbours, weights = _neighbours(seen.user, seen.item, len(seen.catalogue))
-    return CooccurrenceModel(seen.catalogue, neighbours, weights, seen.training)
+    return CooccurrenceModel(seen.catalogue, neighbours, weights, seen.popularity, seen.training)
 
 
 def _neighbours(
@@ -105,10 +103,7 @@ def _neighbours(
         user, item: [E] events sorted by user, then time; items 1..I.
         size: I.
     """
-    moved = np.ones(len(item), bool)  # a repeat says nothing new and must not use up the window
-    moved[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
-    keys, sums = _pair_sums(user[moved], item[moved], size + 1)
-    row, column = np.divmod(keys, size + 1)
+    row, column, sums = pair_sums(user, item, size)
     sums /= np.sqrt(np.bincount(row, sums))[row]
     order = np.lexsort((column, -sums, row))
     row, column, sums = row[order], column[order], sums[order]
@@ -122,7 +117,23 @@ def _neighbours(
     return neighbours, weights
 
 
-def _pair_sums(
+def pair_sums(
+    user: NDArray[np.int64], item: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """c(i, j) of every pair that has any: i, j and the sum, [P] each, by rising i, then j.
+
+    Args:
+        user, item: [E] events sorted by user, then time; items 1..I.
+        size: I.
+    """
+    moved = np.ones(len(item), bool)  # a repeat says nothing new and must not use up the window
+    moved[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
+    keys, sums = _keyed_sums(user[moved], item[moved], size + 1)
+    row, column = np.divmod(keys, size + 1)
+    return row, column, sums
+
+
+def _keyed_sums(
     user: NDArray[np.int64], item: NDArray[np.int64], base: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Distinct keys i * base + j, rising, and the sum of 1/sqrt(d) over the places of each pair."""

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.manifest import outputs_of
+from engines.models.exporting import assemble
 from engines.models.interactions import SPEAKING
-from engines.models.top_k import padded, top_k
+from engines.models.listing import listing
+from engines.models.top_k import padded
 
 CHANNELS = ("popularity", "cooccurrence")
 LAST = 8
@@ -46,26 +47,17 @@ def export(
         neighbours, weights: [I+1, N] as in ``CooccurrenceModel``.
         popularity: [I+1], 0 at 0.
     """
-    from onnx import TensorProto, checker, helper, numpy_helper
-
     width = max(len(popularity), k)
     prior = _prior(weights, popularity, padded(width, k))
-    choice, choice_constants = top_k("score", batch, width, k)
-    constants = choice_constants | _constants(neighbours, weights, prior, batch, excluded_slots)
-    widths = input_widths(excluded_slots)
-    kinds = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [*_scores(), *choice, *_channels()],
+    choice, choice_constants = listing("sum", batch, width, k, excluded_slots)
+    return assemble(
         "cooccurrence",
-        [value(name, TensorProto.INT64, [batch, width]) for name, width in widths.items()],
-        [value(t.name, kinds[t.dtype], t.shape) for t in outputs_of(batch, k)],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        [*_scores(), *choice, *_channels()],
+        choice_constants | _constants(neighbours, weights, prior, batch),
+        input_widths(excluded_slots),
+        batch=batch,
+        k=k,
     )
-    # Opset 18 and IR 8 are of ONNX 1.13: every runtime in use reads them.
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _constants(
@@ -73,7 +65,6 @@ def _constants(
     weights: NDArray[np.float32],
     prior: NDArray[np.float32],
     batch: int,
-    excluded_slots: int,
 ) -> dict[str, NDArray[Any]]:
     """What `_scores` reads beside the inputs."""
     return {
@@ -85,7 +76,6 @@ def _constants(
         "whole": np.array([batch, prior.shape[1]]),
         "flat": np.array([batch, LAST * neighbours.shape[1]]),
         "axis_2": np.array([2]),
-        "no_score": np.full((batch, excluded_slots), -np.inf, np.float32),
     }
 
 
@@ -109,7 +99,6 @@ def _scores() -> list[Any]:
             axis=1,
             reduction="add",
         ),
-        node("ScatterElements", ["sum", "excluded", "no_score"], ["score"], axis=1),
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,21 @@ class Interactions:
                 first_event_time=int(time_ms.min()),
                 last_event_time=int(time_ms.max()),
             ),
+        )
+
+    @property
+    def popularity(self) -> NDArray[np.float64]:
+        """Events of each item, [I+1]; less than the catalogue's where some were left out."""
+        return np.bincount(self.item, minlength=len(self.catalogue) + 1).astype(np.float64)
+
+    def only(self, kept: NDArray[np.bool_]) -> Interactions:
+        """The events at the True places of a mask [E], of the same users and items."""
+        return replace(
+            self,
+            user=self.user[kept],
+            item=self.item[kept],
+            event_type=self.event_type[kept],
+            time_ms=self.time_ms[kept],
         )
 
 

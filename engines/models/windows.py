@@ -10,13 +10,13 @@ function, as in serving.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_128
 
 from engines.features import Histories, features
 from engines.models.interactions import Interactions
@@ -62,16 +62,32 @@ class Windows:
         start = first[user] + number * slots
         return cls(seen, start, np.minimum(targets[user] - number * slots, slots))
 
+    @classmethod
+    def before(
+        cls, seen: Interactions, places: NDArray[np.int64], slots: int = HISTORY_SLOTS
+    ) -> Windows:
+        """For each event [W] in ``places`` a window of at most ``slots`` events right before it.
+
+        Those that have none before them in their user's history are left out.
+        """
+        first = np.searchsorted(seen.user, seen.user[places])
+        length = np.minimum(places - first, slots)
+        some = length > 0
+        return cls(seen, (places - length)[some], length[some])
+
     def __len__(self) -> int:
         return len(self.start)
 
-    @property
-    def targets(self) -> int:
-        """How many events are a target."""
-        return int(self.length.sum())
+    def digest(self) -> str:
+        """Hex; the same for the same windows over the same log."""
+        digest = xxh3_128()
+        seen = self.seen
+        for array in (self.start, self.length, seen.item, seen.event_type, seen.time_ms):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
-    def batches(self, events: int, chance: np.random.Generator) -> Iterator[Batch]:
-        """All windows once, those of like length together, the batches in an order of chance.
+    def groups(self, events: int, chance: np.random.Generator) -> list[NDArray[np.int64]]:
+        """All windows once, as batches for `batch`: those of like length together.
 
         Args:
             events: of a batch, pads among them, at most; a longer window is a batch of its own.
@@ -85,8 +101,7 @@ class Windows:
             size = max(1, events // int(self.length[order[end - 1]]))
             groups.append(order[max(0, end - size) : end])
             end = max(0, end - size)
-        for group in chance.permutation(len(groups)):
-            yield self.batch(groups[group])
+        return [groups[group] for group in chance.permutation(len(groups))]
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The windows ``rows`` [n]."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from engines.models import cooccurrence
+from engines.models.cooccurrence import CooccurrenceModel
 from engines.registry import Registry
 from pipeline.config import Settings, load_settings
 from pipeline.sources.base import EVENT_TYPES
@@ -25,6 +25,7 @@ from pipeline.sources.synthetic import START_MS, Shop
 from tests.chaos.play import RATE, Play
 from tests.chaos.stage import Stage
 from tests.chaos.verdict import Row, table
+from tests.engines.examples import fit
 
 SEED = 21
 ROWS = pytest.StashKey[list[Row]]()
@@ -79,11 +80,11 @@ def stage_settings(run_dir: Path, ports: list[int], **more: object) -> Settings:
     return settings
 
 
-def shop_model() -> cooccurrence.CooccurrenceModel:
+def shop_model() -> CooccurrenceModel:
     numbers = {name: number for number, name in enumerate(EVENT_TYPES)}
     events = Shop(seed=SEED).events(10_000, START_MS, 1000)
     log = [(e.user_id, e.item_id, numbers[e.event_type], e.event_time) for e in events]
-    return cooccurrence.fit(log, log="shop")
+    return fit(log, name="shop")
 
 
 @pytest.fixture(scope="package")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from engines.catalogue import Catalogue, item_hash
 from engines.draft import Draft, write_bundle
 from engines.features import Histories, features
 from engines.manifest import MANIFEST, Training
-from engines.models.cooccurrence import CooccurrenceModel, fit
+from engines.models import cooccurrence
+from engines.models.cooccurrence import CooccurrenceModel
+from engines.models.interactions import Event, Interactions
+from engines.models.plan import Shape
+from engines.models.sasrec import SasrecModel
 from schemas.profile import PROFILE_DTYPE
 
 CLICK = 3
-Event = tuple[str, str, int, int]
 
 
 def events(*histories: str) -> list[Event]:
@@ -34,6 +37,13 @@ def events(*histories: str) -> list[Event]:
     ]
 
 
+def fit(
+    log: Iterable[Event], attributes: Mapping[str, Mapping[str, Any]] | None = None, name: str = ""
+) -> CooccurrenceModel:
+    """The quickest of the models."""
+    return cooccurrence.fit(Interactions.read(log, attributes, name))
+
+
 def random_model(items: int, users: int = 300, seed: int = 0) -> CooccurrenceModel:
     """A model of items "0", "1", ..., fitted on random clicks that meet them all."""
     random = np.random.default_rng(seed)
@@ -42,6 +52,24 @@ def random_model(items: int, users: int = 300, seed: int = 0) -> CooccurrenceMod
         clicked = random.integers(0, items, 12)
         log += [(str(user), str(item), CLICK, place) for place, item in enumerate(clicked)]
     return fit(log)
+
+
+def random_sasrec(items: int, seed: int = 0) -> SasrecModel:
+    """A model of items "0", "1", ... that was never fitted."""
+    import torch
+
+    from engines.models.network import SequenceNetwork
+
+    torch.manual_seed(seed)
+    log = Interactions.read(("user", str(item), CLICK, item) for item in range(items))
+    vectors = torch.nn.functional.normalize(torch.randn(items + 1, 16), dim=1)
+    vectors[0] = 0
+    network = SequenceNetwork(Shape(width=16))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return SasrecModel(
+        log.catalogue, network.eval(), vectors.numpy(), log.popularity, log.training, {}, {}
+    )
 
 
 def random_profiles(n: int, items: int, seed: int = 0) -> NDArray[np.void]:

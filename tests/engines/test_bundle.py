@@ -19,9 +19,8 @@ from engines import disk, draft
 from engines.bundle import Bundle
 from engines.draft import write_bundle
 from engines.manifest import MANIFEST
-from engines.models.cooccurrence import fit
 from schemas.errors import BundleRefused, EngineError
-from tests.engines.examples import events, spoil, tiny_bundle
+from tests.engines.examples import events, fit, spoil, tiny_bundle
 
 
 def items_with(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], object]:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from engines import disk, registry
-from engines.models.cooccurrence import fit
 from engines.registry import Entry, Registry
 from schemas.errors import BundleRefused, EngineError
-from tests.engines.examples import events, spoil
+from tests.engines.examples import events, fit, spoil
 
 DRAFT = fit(events("abcd", "abd")).draft(batch=2, k=3)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from engines.models import cooccurrence
 from engines.registry import Registry
 from pipeline import kafka
 from pipeline.config import Settings, with_values
@@ -18,6 +17,7 @@ from pipeline.sender import new_producer
 from pipeline.sources.base import EVENT_TYPES
 from pipeline.sources.synthetic import Shop
 from pipeline.topics import ensure_topics
+from tests.engines.examples import fit
 from tests.integration import scenario
 from tests.integration.reference import Place, Record, Reference, decoded, source_of
 
@@ -71,8 +71,8 @@ def engine(job_settings: Settings, shop: Shop) -> Registry:
     """A co-occurrence engine of the shop, active."""
     numbers = {name: number for number, name in enumerate(EVENT_TYPES)}
     events = shop.events(20_000, START_MS - 10**9, 1000)
-    model = cooccurrence.fit(
-        [(e.user_id, e.item_id, numbers[e.event_type], e.event_time) for e in events], log="shop"
+    model = fit(
+        [(e.user_id, e.item_id, numbers[e.event_type], e.event_time) for e in events], name="shop"
     )
     registry = Registry(job_settings.engine.store)
     registry.add(model.draft(), "shop")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import pipeline.train as training
-from engines.models import cooccurrence
 from engines.registry import Registry
 from pipeline.config import Settings, load_settings
 from pipeline.evaluate import evaluate
@@ -16,6 +15,7 @@ from pipeline.sources import write_jsonl
 from pipeline.sources.synthetic import Shop
 from pipeline.train import train
 from schemas.errors import EngineError, SourceError
+from tests.engines.examples import fit
 
 START_MS = 1_600_000_000_000
 EVENTS = 2_000
@@ -66,7 +66,7 @@ def test_rows_that_are_passed_over_are_progress_too(
 
 def test_titles_come_from_the_active_engine(store: Settings) -> None:
     events = [(f"user-{n}", item, 3, n) for n in range(3) for item in ("lamp", "soap")]
-    model = cooccurrence.fit(events, {"lamp": {"title": "Oak Lamp"}})
+    model = fit(events, {"lamp": {"title": "Oak Lamp"}})
     registry = Registry(store.engine.store)
     registry.add(model.draft(), "shop")
     assert titles(store) == {}
@@ -77,13 +77,13 @@ def test_titles_come_from_the_active_engine(store: Settings) -> None:
 def test_wrong_names_are_refused(store: Settings, log: Path) -> None:
     with pytest.raises(EngineError, match="no such model") as error:
         train(store, "oracle", "jsonl", log)
-    assert error.value.expected == "cooccurrence"
+    assert error.value.expected == "cooccurrence, sasrec"
     with pytest.raises(SourceError):
         train(store, "cooccurrence", "jsonl", log.with_name("none.jsonl"))
 
 
-def test_a_log_is_evaluated_by_its_users(log: Path) -> None:
-    told = evaluate("cooccurrence", "jsonl", log)
+def test_a_log_is_evaluated_by_its_users(store: Settings, log: Path) -> None:
+    told = evaluate(store, "cooccurrence", "jsonl", log)
     assert (told["log"], told["users"]) == ("shop.jsonl", 50)
-    popular = evaluate("popularity", "jsonl", log)
+    popular = evaluate(store, "popularity", "jsonl", log)
     assert told["metrics"]["hit_rate@10"] > popular["metrics"]["hit_rate@10"]

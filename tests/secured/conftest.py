@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from engines.models.cooccurrence import fit
 from engines.registry import Registry
 from pipeline.layers import env_name
-from tests.engines.examples import events
+from tests.engines.examples import events, fit
 from tests.secured.broker import HOST, MECHANISM, SecuredBroker, secured_broker
 
 COMMAND_WITHIN_S = 120

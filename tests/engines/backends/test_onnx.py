@@ -18,7 +18,14 @@ from engines.draft import Draft
 from engines.evaluate import profiles_from_histories
 from engines.registry import Registry
 from schemas.errors import EngineError
-from tests.engines.examples import inputs, random_model, random_profiles, scorer, scorer_draft
+from tests.engines.examples import (
+    inputs,
+    random_model,
+    random_profiles,
+    random_sasrec,
+    scorer,
+    scorer_draft,
+)
 
 ITEMS = 60
 node = helper.make_node
@@ -33,31 +40,37 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return opened(tmp_path_factory.mktemp("store"), random_model(ITEMS).draft(batch=16))
 
 
+@pytest.fixture(scope="module", params=[random_model, random_sasrec])
+def each(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
+    """One of every model."""
+    return opened(tmp_path_factory.mktemp("store"), request.param(ITEMS).draft(batch=16))
+
+
 def rows(ranked: RankedBatch) -> list[bytes]:
     lists = zip(ranked.items, ranked.scores, ranked.channels, strict=True)
     return [b"".join(part.tobytes() for part in parts) for parts in lists]
 
 
-def test_ten_thousand_lists_are_the_same_in_any_order_and_company(bundle: Bundle) -> None:
+def test_ten_thousand_lists_are_the_same_in_any_order_and_company(each: Bundle) -> None:
     profiles = random_profiles(10_000, ITEMS)
     order = np.random.default_rng(1).permutation(len(profiles))
-    with OnnxBackend(bundle) as backend:
-        straight = rows(backend.run(inputs(profiles, bundle)))
-        shuffled = rows(backend.run(inputs(profiles[order], bundle)))
+    with OnnxBackend(each) as backend:
+        straight = rows(backend.run(inputs(profiles, each)))
+        shuffled = rows(backend.run(inputs(profiles[order], each)))
         parts = [
             row
             for part in np.array_split(profiles, 137)
-            for row in rows(backend.run(inputs(part, bundle)))
+            for row in rows(backend.run(inputs(part, each)))
         ]
     assert [straight[place] for place in order] == shuffled
     assert straight == parts
     assert len(set(straight)) > 9_000
 
 
-def test_every_list_is_ranked_without_what_is_excluded(bundle: Bundle) -> None:
+def test_every_list_is_ranked_without_what_is_excluded(each: Bundle) -> None:
     profiles = random_profiles(500, ITEMS)
-    tensors = inputs(profiles, bundle)
-    with OnnxBackend(bundle) as backend:
+    tensors = inputs(profiles, each)
+    with OnnxBackend(each) as backend:
         ranked = backend.run(tensors)
     for items, scores, excluded in zip(
         ranked.items, ranked.scores, tensors["excluded"], strict=True
@@ -88,8 +101,8 @@ def test_results_stay_after_the_next_run(bundle: Bundle) -> None:
     assert rows(ranked) == before
 
 
-def test_warm_up_takes_a_sound_engine(bundle: Bundle) -> None:
-    with OnnxBackend(bundle) as backend:
+def test_warm_up_takes_a_sound_engine(each: Bundle) -> None:
+    with OnnxBackend(each) as backend:
         backend.warm_up()
 
 
@@ -184,7 +197,7 @@ def test_a_backend_that_is_not_loaded_says_so(bundle: Bundle) -> None:
 def test_a_model_that_the_runtime_refuses_is_an_error(tmp_path: Path) -> None:
     model = onnx.load_from_string(scorer([node("Neg", ["start"], ["x"])]))
     bundle = opened(tmp_path, scorer_draft(model.SerializeToString()))
-    spoiled = Bundle(bundle.folder, bundle.manifest, bundle.digest, b"junk", bundle.catalogue)
+    spoiled = Bundle(bundle.folder, bundle.manifest, bundle.digest, b"junk", bundle.catalogue, {})
     with pytest.raises(EngineError, match="cannot load the engine test@1"):
         OnnxBackend(spoiled).activate()
 

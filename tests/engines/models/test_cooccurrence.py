@@ -17,11 +17,11 @@ from engines.backends.onnx import OnnxBackend
 from engines.catalogue import item_hash
 from engines.evaluate import profiles_from_histories
 from engines.models import cooccurrence
-from engines.models.cooccurrence import NEIGHBOURS, WINDOW, CooccurrenceModel, fit
+from engines.models.cooccurrence import NEIGHBOURS, WINDOW, CooccurrenceModel
 from engines.models.cooccurrence_graph import DECAY, EVENT_WEIGHTS, LAST
 from engines.registry import Registry
 from schemas.errors import EngineError
-from tests.engines.examples import CLICK, events, inputs, random_model
+from tests.engines.examples import CLICK, events, fit, inputs, random_model
 
 VIEW, PURCHASE, DISLIKE, HIDE = 2, 5, 9, 10
 Ranking = list[tuple[str, str]]
@@ -198,7 +198,7 @@ def test_only_the_heaviest_successors_are_kept() -> None:
 
 
 def test_the_manifest_tells_the_training_log() -> None:
-    training = fit(events("ab", "c"), log="clicks.txt").training
+    training = fit(events("ab", "c"), name="clicks.txt").training
     assert training.model_dump() == {
         "log": "clicks.txt",
         "events": 3,

@@ -1,0 +1,158 @@
+"""Causal self-attention over a user's last events (SASRec, Kang and McAuley 2018), pre-norm.
+
+    item, event type [B, L] ─▶ x = √D * item vector + type vector [B, L, D]
+    gap_s [B, L] ────────────▶ blocks: x += attention(norm(x)); x += feed-forward(norm(x))
+    what comes after event l ─▶ temperature * <unit(norm(x_l)), item vector>
+
+Item vectors are unit vectors and come in from outside, so that a catalogue can change under a
+network. Attention from event i back to event j adds two learned numbers a head to q·k/√d: one by
+how many events, one by how much time lies between them. Both are differences, so an event is told
+the same of those before it in training, where every event of a window has a target, as in serving,
+where only what comes after the newest one is asked.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engines.models.interactions import SPEAKING
+from engines.models.plan import Shape
+from schemas.profile import HISTORY_SLOTS, TYPE_SLOTS
+
+KNOTS = 16
+"""Between learned numbers the bias by time is a straight line over log4(seconds + 1); the last of
+them is at 34 years."""
+
+
+class SequenceNetwork(nn.Module):
+    """What a history makes of item vectors."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.types = nn.Embedding(TYPE_SLOTS, shape.width)
+        nn.init.zeros_(self.types.weight)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
+        self.norm = nn.LayerNorm(shape.width)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(20.0)))
+
+    def forward(
+        self, vectors: Tensor, item: Tensor, event_type: Tensor, gap_s: Tensor, asked: int
+    ) -> Tensor:
+        """What comes after each of the newest ``asked`` events, [B, asked, D].
+
+        Its product with the matrix of item vectors are logits.
+
+        Args:
+            vectors: float32 [B, L, D], those of ``item``.
+            item, event_type, gap_s: [B, L], as of `engines.features.features`.
+            asked: L or less.
+        """
+        x = self.dropout(vectors * math.sqrt(self.shape.width)) + self.types(event_type)
+        place = torch.arange(item.shape[1], device=item.device)
+        between = place[:, None] - place
+        # An event looks at itself, and back at all known ones.
+        allowed = (between == 0) | ((between > 0) & (item != 0)[:, None, :])
+        near = hats((gap_s[:, None, :] - gap_s[:, :, None]).clamp(min=0))
+        for block in self.blocks[:-1]:
+            x = block(x, near, allowed)
+        x = self.blocks[-1](x, near[:, -asked:], allowed[:, -asked:])
+        return functional.normalize(self.norm(x), dim=-1) * self.log_temperature.exp()
+
+
+def hats(seconds: Tensor) -> Tensor:
+    """How near each time is to each knot, [..., KNOTS] in 0..1; at most two are not 0."""
+    place = torch.log(seconds + 1) / math.log(4)
+    knots = torch.arange(KNOTS, device=seconds.device, dtype=seconds.dtype)
+    return (1 - (place.clamp(max=KNOTS - 1)[..., None] - knots).abs()).clamp(min=0)
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward part, each beside a path around it."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width, hidden = shape.width, shape.hidden * shape.width
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(shape)
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(hidden, width)
+        )
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor, near: Tensor, allowed: Tensor) -> Tensor:
+        """The newest Q of x [B, L, D], after this block; see `Attention.forward`."""
+        heard = self.attention(self.attention_norm(x), near, allowed)
+        x = x[:, -heard.shape[1] :] + self.dropout(heard)
+        out: Tensor = x + self.dropout(self.feed(self.feed_norm(x)))
+        return out
+
+
+class Attention(nn.Module):
+    """Heads that look back, with a bias by place and one by time."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.dropout = shape.dropout
+        self.query = nn.Linear(shape.width, shape.width)
+        self.key_value = nn.Linear(shape.width, 2 * shape.width)
+        self.out = nn.Linear(shape.width, shape.width)
+        self.by_place = nn.Parameter(torch.zeros(HISTORY_SLOTS, shape.heads))
+        self.by_time = nn.Parameter(torch.zeros(KNOTS, shape.heads))
+
+    def forward(self, x: Tensor, near: Tensor, allowed: Tensor) -> Tensor:
+        """What the newest Q of x [B, L, D] hear, [B, Q, D].
+
+        Args:
+            near: [B, Q, L, KNOTS], `hats` of the time from the second event to the first.
+            allowed: bool [B, Q, L], whether the first event looks at the second.
+        """
+        batch, length, width = x.shape
+        asked = near.shape[1]
+        size = width // self.heads
+        query = self.query(x[:, -asked:]).view(batch, asked, self.heads, size).transpose(1, 2)
+        split = self.key_value(x).view(batch, length, 2, self.heads, size)
+        key, value = split.permute(2, 0, 3, 1, 4)
+        place = torch.arange(length, device=x.device)
+        between = (place[-asked:, None] - place).clamp(min=0)
+        bias = (self.by_place[between] + near @ self.by_time).permute(0, 3, 1, 2)
+        bias = bias.masked_fill(~allowed[:, None], -torch.inf)
+        weight = (query @ key.transpose(-1, -2) / math.sqrt(size) + bias).softmax(-1)
+        weight = functional.dropout(weight, self.dropout, self.training)
+        heard = (weight @ value).transpose(1, 2).reshape(batch, asked, width)
+        out: Tensor = self.out(heard)
+        return out
+
+
+class NewestScorer(nn.Module):
+    """How well each item would follow the newest event of a history."""
+
+    speaking: Tensor
+
+    def __init__(self, network: SequenceNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("speaking", torch.from_numpy(SPEAKING.astype(np.int64)))
+
+    def forward(
+        self, item: Tensor, event_type: Tensor, gap_s: Tensor, item_vectors: Tensor
+    ) -> Tensor:
+        """Scores [B, C]; 0 where a history has no known item that an event speaks for.
+
+        Args:
+            item, event_type, gap_s: [B, L], as of `engines.features.features`.
+            item_vectors: float32 [C, D], row 0 and rows without an item being 0.
+        """
+        item = item * self.speaking[event_type]
+        told = self.network(item_vectors[item], item, event_type, gap_s, 1)[:, 0]
+        known = (item != 0).any(dim=1, keepdim=True)
+        scores: Tensor = (told * known) @ item_vectors.T
+        return scores

@@ -1,0 +1,88 @@
+"""How a model is to be fitted, whatever it is."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engines.models.interactions import Interactions
+from engines.models.split import Split
+
+Told = Callable[[int, int, str], None]
+"""Told how much is done, of how much at most, and how it stands."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a sequence network.
+
+    Args:
+        width: D, of item vectors and between blocks; a multiple of ``heads``.
+        blocks, heads: how many.
+        hidden: width of the feed-forward part, in D.
+        dropout: share of the numbers that training sets to 0.
+    """
+
+    width: int = 64
+    blocks: int = 2
+    heads: int = 2
+    hidden: int = 4
+    dropout: float = 0.3
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a sequence network is fitted.
+
+    Args:
+        epochs: at most.
+        patience: epochs without a better validation figure after which it stops.
+        learning_rate: at its highest, after ``warm_up`` batches; from there it falls by half a
+            cosine to a twentieth.
+        warm_up: batches.
+        events: of a batch, pads among them.
+        negatives: items that are drawn a batch.
+    """
+
+    epochs: int = 30
+    patience: int = 5
+    learning_rate: float = 3e-3
+    warm_up: int = 200
+    events: int = 512
+    negatives: int = 1024
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """That of batch ``step`` of ``steps``, from 0."""
+        rise = min(1.0, (step + 1) / self.warm_up)
+        fall = 0.5 * (1 + math.cos(math.pi * step / steps))
+        return self.learning_rate * rise * (0.05 + 0.95 * fall)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is to be fitted.
+
+    Args:
+        seed: same seed, log, machine and number of threads: same model.
+        shape, fit: of a sequence network.
+        validate_from_ms: events from this time on only judge the model; None: the newest event of
+            some users does.
+        checkpoints: folder for what lets a fit go on after it was interrupted.
+        told: hears of progress.
+    """
+
+    seed: int = 7
+    shape: Shape = Shape()
+    fit: FitSettings = FitSettings()
+    validate_from_ms: int | None = None
+    checkpoints: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="headrace-")))
+    told: Told = lambda done, total, note: None
+
+    def split(self, seen: Interactions) -> Split:
+        """What to fit on and what to judge by."""
+        if self.validate_from_ms is None:
+            return Split.by_last(seen, self.seed)
+        return Split.by_time(seen, self.validate_from_ms)
