@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from engines import evaluate as judged
 from engines.holdout import by_time, leave_one_out
 from engines.models import kinds
-from engines.models.plan import Plan
 from pipeline.console import bar, fitting_bar
 from pipeline.sources import open_source
-from pipeline.train import EventsOf, attributes, validation_span
+from pipeline.train import EventsOf, attributes, plan_of, validation_span
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +62,7 @@ def evaluate(
         fitting_bar(console) as told,
         bar(console, "ranking", len(held.histories)) as advance,
     ):
-        plan = Plan(seed=settings.train.seed, checkpoints=Path(checkpoints), told=told)
+        plan = plan_of(settings.train, Path(checkpoints), told)
         found = judged.evaluate(model, held, plan, attributes(source.items()), advance)
     return {
         "log": path.name if path else source_kind,

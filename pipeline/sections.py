@@ -287,6 +287,38 @@ class TrainSettings(Section):
         description="Users whose events teach nothing: patterns of ids, separated by commas.",
     )
 
+    epochs: int = Field(
+        default=30, ge=1, le=10_000, description="Most epochs of a sequence network."
+    )
+    patience: int = Field(
+        default=5, ge=1, description="Epochs without a better validation after which a fit ends."
+    )
+    learning_rate: float = Field(
+        default=3e-3, gt=0, le=1, description="Highest learning rate of a sequence network."
+    )
+    width: int = Field(
+        default=64,
+        ge=2,
+        le=4_096,
+        multiple_of=2,
+        description="Width of a sequence network and of its item vectors.",
+    )
+    blocks: int = Field(
+        default=2, ge=1, le=64, description="Attention blocks of a sequence network."
+    )
+    dropout: float = Field(
+        default=0.5, ge=0, lt=1, description="Share of the numbers that training sets to 0."
+    )
+    click_weight: float = Field(
+        default=1.0, ge=0, description="How much being clicked counts when candidates are ranked."
+    )
+    cart_weight: float = Field(
+        default=1.0, ge=0, description="How much being put into the cart counts there."
+    )
+    purchase_weight: float = Field(
+        default=1.0, ge=0, description="How much being bought counts there."
+    )
+
     @property
     def user_patterns(self) -> list[str]:
         """The patterns of ``leave_out_users``."""

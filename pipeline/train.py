@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.models import kinds
 from engines.models.interactions import Event, Interactions
-from engines.models.plan import Plan
+from engines.models.plan import FitSettings, Plan, Shape, Told
 from engines.registry import Registry
 from pipeline.console import bar, fitting_bar
 from pipeline.sources import EVENT_TYPES, Item, Source, open_source
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import Settings
+    from pipeline.sections import TrainSettings
 
 SHOW_EVERY = 10_000
 _TYPE_NUMBERS = {name: number for number, name in enumerate(EVENT_TYPES)}
@@ -101,11 +102,8 @@ def train_on(
     seen = Interactions.read(events, attributes(source.items()), log)
     checkpoints = settings.run_dir / "training" / name
     with fitting_bar(console) as told:
-        plan = Plan(
-            seed=settings.train.seed,
-            validate_from_ms=validate_from_ms,
-            checkpoints=checkpoints,
-            told=told,
+        plan = replace(
+            plan_of(settings.train, checkpoints, told), validate_from_ms=validate_from_ms
         )
         fitted = kinds.fit(model, seen, plan)
     draft = fitted.draft()
@@ -120,6 +118,24 @@ def train_on(
         "metrics": draft.metrics,
         "seconds": round(time.monotonic() - began, 3),
     }
+
+
+def plan_of(train: TrainSettings, checkpoints: Path, told: Told) -> Plan:
+    """The settings as models take them."""
+    return Plan(
+        seed=train.seed,
+        shape=Shape(width=train.width, blocks=train.blocks, dropout=train.dropout),
+        fit=FitSettings(
+            epochs=train.epochs, patience=train.patience, learning_rate=train.learning_rate
+        ),
+        checkpoints=checkpoints,
+        told=told,
+        head_weights={
+            "click": train.click_weight,
+            "cart": train.cart_weight,
+            "purchase": train.purchase_weight,
+        },
+    )
 
 
 class EventsOf:

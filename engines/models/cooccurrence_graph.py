@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from engines.models.exporting import assemble
 from engines.models.interactions import SPEAKING
-from engines.models.listing import listing
-from engines.models.top_k import padded
+from engines.models.top_k import padded, top_k
 
 CHANNELS = ("popularity", "cooccurrence")
 LAST = 8
@@ -49,11 +48,11 @@ def export(
     """
     width = max(len(popularity), k)
     prior = _prior(weights, popularity, padded(width, k))
-    choice, choice_constants = listing("sum", batch, width, k, excluded_slots)
+    choice, choice_constants = top_k("score", batch, width, k)
     return assemble(
         "cooccurrence",
         [*_scores(), *choice, *_channels()],
-        choice_constants | _constants(neighbours, weights, prior, batch),
+        choice_constants | _constants(neighbours, weights, prior, batch, excluded_slots),
         input_widths(excluded_slots),
         batch=batch,
         k=k,
@@ -65,6 +64,7 @@ def _constants(
     weights: NDArray[np.float32],
     prior: NDArray[np.float32],
     batch: int,
+    excluded_slots: int,
 ) -> dict[str, NDArray[Any]]:
     """What `_scores` reads beside the inputs."""
     return {
@@ -76,6 +76,7 @@ def _constants(
         "whole": np.array([batch, prior.shape[1]]),
         "flat": np.array([batch, LAST * neighbours.shape[1]]),
         "axis_2": np.array([2]),
+        "no_score": np.full((batch, excluded_slots), -np.inf, np.float32),
     }
 
 
@@ -99,6 +100,7 @@ def _scores() -> list[Any]:
             axis=1,
             reduction="add",
         ),
+        node("ScatterElements", ["sum", "excluded", "no_score"], ["score"], axis=1),
     ]
 
 

@@ -27,9 +27,9 @@ IR_VERSION = 8
 
 
 def nodes_of(
-    module: nn.Module, inputs: Mapping[str, Tensor], output: str
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]
 ) -> tuple[list[Any], Constants]:
-    """A module as ONNX nodes that read ``inputs`` by name and make ``output``.
+    """A module as ONNX nodes that read ``inputs`` by name and make ``outputs``.
 
     Args:
         module: in evaluation mode; its ``forward`` takes ``inputs`` by these names.
@@ -51,7 +51,7 @@ def nodes_of(
                 module,
                 kwargs=dict(inputs),
                 input_names=list(inputs),
-                output_names=[output],
+                output_names=list(outputs),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
@@ -66,6 +66,35 @@ def nodes_of(
         node.doc_string = ""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     return list(graph.node), constants
+
+
+def export(
+    name: str,
+    module: nn.Module,
+    input_widths: Mapping[str, int],
+    tables: Mapping[str, NDArray[Any]],
+    *,
+    batch: int,
+    k: int,
+) -> bytes:
+    """A module that makes lists as a serialised engine; equal weights give equal bytes.
+
+    Args:
+        name: of the graph.
+        module: in evaluation mode; its ``forward`` takes the inputs and tables by name and gives
+            ``scores``, ``items`` and ``channels`` [B, k].
+        input_widths, tables, batch, k: as of `assemble`.
+    """
+    import torch
+
+    inputs = {
+        feature: torch.zeros(batch, width, dtype=getattr(torch, FEATURES[feature]))
+        for feature, width in input_widths.items()
+    }
+    inputs |= {table: torch.from_numpy(array) for table, array in tables.items()}
+    outputs = [tensor.name for tensor in outputs_of(batch, k)]
+    nodes, constants = nodes_of(module, inputs, outputs)
+    return assemble(name, nodes, constants, input_widths, batch=batch, k=k, tables=tables)
 
 
 def assemble(

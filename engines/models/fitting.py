@@ -189,7 +189,8 @@ class _Worker:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             rows = groups[(number * self.world + self.rank) % len(groups)]
-            self._step(self.job.train.batch(rows), chance)
+            batch = self.job.train.batch(rows).looking_ahead(settings.ahead, chance)
+            self._step(batch, chance)
             self.told(step, settings.epochs * batches, self._note())
 
     def _step(self, batch: Batch, chance: np.random.Generator) -> None:

@@ -12,7 +12,7 @@ from engines.models.plan import Plan
 from schemas.errors import EngineError
 from schemas.profile import EXCLUDED_SLOTS
 
-KINDS = ("cooccurrence", "sasrec")
+KINDS = ("cooccurrence", "sasrec", "blend")
 EXTRAS = {"torch": "train", "onnxscript": "train"}
 """Packages that not everybody has, and the extra of headrace that brings them."""
 

@@ -1,32 +1,37 @@
-"""From the scores of all items to the list of each user, as ONNX nodes: what every engine ends in.
+"""From scores to lists in PyTorch, in operations that become ONNX ones of fixed shapes.
 
-score [B, W] ─▶ -inf for excluded items ─▶ the k best: scores, items [B, k]
+A tie goes to the lower index in ONNX; PyTorch promises nothing of the kind.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import torch
+from torch import Tensor
 
-import numpy as np
-
-from engines.models.top_k import Constants, top_k
+from engines.models.top_k import group_size
 
 
-def listing(
-    score: str, batch: int, width: int, k: int, excluded_slots: int
-) -> tuple[list[Any], Constants]:
-    """Nodes that read ``excluded`` and end in ``scores`` and ``items``.
+def best(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of each row, falling, and their places: float32 and int64 [B, k].
+
+    In two steps, as ``top_k`` draws it: the best groups by index, then the best of their members.
 
     Args:
-        score: name of a value, float32 [B, W]; see `top_k` for it and the other arguments.
-        excluded_slots: X.
-
-    Returns:
-        the nodes, and the constants that they refer to.
+        score: float32 [B, W]; W is ``top_k.padded(W, k)``.
     """
-    from onnx.helper import make_node as node
+    batch, width = score.shape
+    size = group_size(width, k)
+    if size == 1:
+        scores, places = score.topk(k)
+        return scores, places
+    grouped = score.view(batch, width // size, size)
+    groups = grouped.amax(2).topk(k).indices.topk(k, largest=False).values
+    members = grouped.gather(1, groups[:, :, None].expand(-1, -1, size)).reshape(batch, k * size)
+    places = (groups[:, :, None] * size + torch.arange(size)).reshape(batch, k * size)
+    scores, at = members.topk(k)
+    return scores, places.gather(1, at)
 
-    choice, constants = top_k("listed_score", batch, width, k)
-    exclusion = node("ScatterElements", [score, "excluded", "no_score"], ["listed_score"], axis=1)
-    no_score = np.full((batch, excluded_slots), -np.inf, np.float32)
-    return [exclusion, *choice], constants | {"no_score": no_score}
+
+def without(score: Tensor, excluded: Tensor) -> Tensor:
+    """Scores [B, C] with those of ``excluded`` int64 [B, X] at -inf."""
+    return score.scatter(1, excluded, -torch.inf)

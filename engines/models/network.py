@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.models.interactions import SPEAKING
+from engines.models.listing import best, without
 from engines.models.plan import Shape
 from schemas.profile import HISTORY_SLOTS, TYPE_SLOTS
 
@@ -144,8 +145,8 @@ class NewestScorer(nn.Module):
 
     def forward(
         self, item: Tensor, event_type: Tensor, gap_s: Tensor, item_vectors: Tensor
-    ) -> Tensor:
-        """Scores [B, C]; 0 where a history has no known item that an event speaks for.
+    ) -> tuple[Tensor, Tensor]:
+        """Scores [B, C], and whether a history has a known item that an event speaks for [B, 1].
 
         Args:
             item, event_type, gap_s: [B, L], as of `engines.features.features`.
@@ -153,6 +154,36 @@ class NewestScorer(nn.Module):
         """
         item = item * self.speaking[event_type]
         told = self.network(item_vectors[item], item, event_type, gap_s, 1)[:, 0]
-        known = (item != 0).any(dim=1, keepdim=True)
-        scores: Tensor = (told * known) @ item_vectors.T
-        return scores
+        return told @ item_vectors.T, (item != 0).any(dim=1, keepdim=True)
+
+
+class SequenceLister(nn.Module):
+    """The lists of the ``sasrec`` engine.
+
+    Args:
+        network: fitted.
+        k: how many items a list has.
+        popularity: what the most popular item has before one that nobody knows.
+    """
+
+    def __init__(self, network: SequenceNetwork, k: int, popularity: float) -> None:
+        super().__init__()
+        self.scorer = NewestScorer(network)
+        self.k = k
+        self.popularity = popularity
+
+    def forward(
+        self,
+        item: Tensor,
+        event_type: Tensor,
+        gap_s: Tensor,
+        excluded: Tensor,
+        item_vectors: Tensor,
+        item_popularity: Tensor,
+        available: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``scores``, ``items``, ``channels`` [B, k] of features and tables; see ``sasrec``."""
+        told, known = self.scorer(item, event_type, gap_s, item_vectors)
+        score = told * known + self.popularity * item_popularity + available
+        scores, items = best(without(score, excluded), self.k)
+        return scores, items, known.long().expand(-1, self.k)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Shape:
     blocks: int = 2
     heads: int = 2
     hidden: int = 4
-    dropout: float = 0.3
+    dropout: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class FitSettings:
         warm_up: batches.
         events: of a batch, pads among them.
         negatives: items that are drawn a batch.
+        ahead: share of the targets that are not the next event but a later one.
     """
 
     epochs: int = 30
@@ -53,6 +54,7 @@ class FitSettings:
     warm_up: int = 200
     events: int = 512
     negatives: int = 1024
+    ahead: float = 0.3
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """That of batch ``step`` of ``steps``, from 0."""
@@ -72,6 +74,7 @@ class Plan:
             some users does.
         checkpoints: folder for what lets a fit go on after it was interrupted.
         told: hears of progress.
+        head_weights: how much each kind of event counts when candidates are ranked.
     """
 
     seed: int = 7
@@ -80,6 +83,9 @@ class Plan:
     validate_from_ms: int | None = None
     checkpoints: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="headrace-")))
     told: Told = lambda done, total, note: None
+    head_weights: Mapping[str, float] = field(
+        default_factory=lambda: {"click": 1.0, "cart": 1.0, "purchase": 1.0}
+    )
 
     def split(self, seen: Interactions) -> Split:
         """What to fit on and what to judge by."""

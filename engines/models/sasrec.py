@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from engines.catalogue import Catalogue
 from engines.draft import Draft
 from engines.manifest import Training
-from engines.models.exporting import assemble, nodes_of
+from engines.models.exporting import export
 from engines.models.interactions import Interactions
-from engines.models.listing import listing
 from engines.models.plan import Plan
-from engines.models.top_k import Constants, padded
+from engines.models.top_k import padded
 from engines.models.windows import Windows
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
@@ -61,24 +60,15 @@ class SasrecModel:
         self, *, batch: int = BATCH, k: int = K, excluded_slots: int = EXCLUDED_SLOTS
     ) -> Draft:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
+        from engines.models.network import SequenceLister
+
         slots = HISTORY_SLOTS
         widths = {"item": slots, "event_type": slots, "gap_s": slots, "excluded": excluded_slots}
-        width = max(len(self.vectors), k)
-        tables = item_tables(self.vectors, self.popularity, padded(width, k))
-        scores, score_constants = sequence_scores(self.network, tables["item_vectors"], batch)
-        prior, prior_constants = _with_prior()
-        choice, choice_constants = listing("score", batch, width, k, excluded_slots)
-        model = assemble(
-            KIND,
-            [*scores, *prior, *choice, *_channels()],
-            score_constants | prior_constants | choice_constants,
-            widths,
-            batch=batch,
-            k=k,
-            tables=tables,
-        )
+        capacity = padded(max(len(self.vectors), k), k)
+        tables = item_tables(self.vectors, self.popularity, capacity)
+        lister = SequenceLister(self.network, k, POPULARITY).eval()
         return Draft(
-            model=model,
+            model=export(KIND, lister, widths, tables, batch=batch, k=k),
             catalogue=self.catalogue,
             batch=batch,
             k=k,
@@ -123,24 +113,6 @@ def fit(seen: Interactions, plan: Plan) -> SasrecModel:
     )
 
 
-def sequence_scores(
-    network: SequenceNetwork, item_vectors: NDArray[np.float32], batch: int
-) -> tuple[list[Any], Constants]:
-    """Nodes that make ``sequence_score`` float32 [B, C] of features and ``item_vectors``."""
-    import torch
-
-    from engines.models.network import NewestScorer
-
-    whole = torch.zeros(batch, HISTORY_SLOTS, dtype=torch.int64)
-    inputs = {
-        "item": whole,
-        "event_type": whole.clone(),
-        "gap_s": torch.zeros(batch, HISTORY_SLOTS),
-        "item_vectors": torch.from_numpy(item_vectors),
-    }
-    return nodes_of(NewestScorer(network).eval(), inputs, "sequence_score")
-
-
 def item_tables(
     vectors: NDArray[np.float32], popularity: NDArray[np.float64], capacity: int
 ) -> dict[str, NDArray[Any]]:
@@ -156,26 +128,3 @@ def item_tables(
     shares = np.zeros((1, capacity), np.float32)
     shares[0, : len(vectors)] = popularity / max(popularity.max(), 1)
     return {"item_vectors": item_vectors, "available": available, "item_popularity": shares}
-
-
-def _with_prior() -> tuple[list[Any], Constants]:
-    from onnx.helper import make_node as node
-
-    nodes = [
-        node("Mul", ["item_popularity", "popularity_weight"], ["weighted_popularity"]),
-        node("Add", ["weighted_popularity", "available"], ["prior"]),
-        node("Add", ["sequence_score", "prior"], ["score"]),
-    ]
-    return nodes, {"popularity_weight": np.array(POPULARITY, np.float32)}
-
-
-def _channels() -> list[Any]:
-    """The sequence spoke for an item unless its score is exactly 0, as without a known event."""
-    from onnx import TensorProto
-    from onnx.helper import make_node as node
-
-    return [
-        node("GatherElements", ["sequence_score", "items"], ["spoken"], axis=1),
-        node("Cast", ["spoken"], ["has_spoken"], to=TensorProto.BOOL),
-        node("Cast", ["has_spoken"], ["channels"], to=TensorProto.INT64),
-    ]

@@ -35,6 +35,28 @@ class Batch:
     features: dict[str, NDArray[Any]]
     target: NDArray[np.int64]
 
+    def looking_ahead(self, share: float, chance: np.random.Generator) -> Batch:
+        """Some targets exchanged for one that comes up to AHEAD events later in their window.
+
+        What comes d events later is taken with a chance by 1/sqrt(d), as co-occurrence weighs it:
+        what a user wants is seldom decided by the very next event alone.
+
+        Args:
+            share: of the targets, on average.
+        """
+        slots = self.target.shape[1]
+        weight = np.cumsum(np.arange(1, AHEAD + 1) ** -0.5)
+        left = np.minimum(np.arange(slots, 0, -1), AHEAD)  # events from each place to the end
+        drawn = chance.random(self.target.shape) * weight[left - 1]
+        further = np.searchsorted(weight, drawn, side="right")
+        further[chance.random(self.target.shape) >= share] = 0
+        later = np.take_along_axis(self.target, np.arange(slots) + further, axis=1)
+        return Batch(self.features, np.where(self.target > 0, later, 0))
+
+
+AHEAD = 10
+"""How far `Batch.looking_ahead` looks, in events."""
+
 
 @dataclass(frozen=True, eq=False)
 class Windows:
@@ -106,7 +128,7 @@ class Windows:
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The windows ``rows`` [n]."""
         length = self.length[rows]
-        slots = int(length.max())
+        slots = int(length.max(initial=1))
         filled = np.arange(slots) >= slots - length[:, None]
         places = (self.start[rows] + length - slots)[:, None] + np.arange(slots)
         events = places[filled]

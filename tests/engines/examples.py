@@ -95,6 +95,24 @@ def tiny_bundle(folder: Path) -> Path:
     return folder
 
 
+def copied(bundle: Bundle, folder: Path, tables: dict[str, NDArray[Any]]) -> Bundle:
+    """A bundle with other tables, and everything else as it was."""
+    manifest = bundle.manifest
+    draft = Draft(
+        model=bundle.model,
+        catalogue=bundle.catalogue,
+        batch=manifest.batch,
+        k=manifest.k,
+        input_widths={tensor.name: tensor.shape[1] for tensor in manifest.inputs},
+        channels=tuple(manifest.channels),
+        tables=tables,
+        kind=manifest.model,
+        training=manifest.training,
+    )
+    write_bundle(folder / "copy", draft, "copy", "1")
+    return Bundle.open(folder / "copy")
+
+
 def spoil(
     folder: Path,
     edit: Callable[[dict[str, Any]], object] = lambda manifest: None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,3 +89,22 @@ def test_long_windows_do_not_come_before_short_ones() -> None:
     groups = windows.groups(3, np.random.default_rng(1))
     widths = [windows.batch(rows).target.shape[1] for rows in groups]
     assert sorted(widths) != widths != sorted(widths, reverse=True)
+
+
+def test_looking_ahead_stays_in_the_window_and_prefers_what_is_near() -> None:
+    windows = windows_of("abcdefghijklmnop", "ba", slots=12)
+    batch = windows.batch(np.arange(len(windows)))
+    chance = np.random.default_rng(0)
+    further = {1: 0, 2: 0, 9: 0}
+    for _ in range(2000):
+        later = batch.looking_ahead(1.0, chance)
+        assert later.features is batch.features
+        assert ((later.target > 0) == (batch.target > 0)).all()
+        for row, after in zip(batch.target, later.target, strict=True):
+            assert set(after[row > 0]) <= set(row[row > 0])
+            assert after[-1] == row[-1]
+        for distance in further:
+            further[distance] += later.target[0, 0] == batch.target[0, distance - 1]
+    assert further[2] / further[1] == pytest.approx(2**-0.5, abs=0.1)
+    assert further[9] / further[1] == pytest.approx(1 / 3, abs=0.1)
+    assert (batch.looking_ahead(0.0, chance).target == batch.target).all()

@@ -1,0 +1,228 @@
+"""Blend: candidates from many channels, ranked by one small model, as one ONNX graph.
+
+    events ─▶ split ─▶ sequence network, co-occurrence, content, trend, popularity ─▶ channels
+                   └▶ what users did next ─▶ their candidates ─▶ ranker
+
+All that is about the items are tables, so a catalogue can change without another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.catalogue import Catalogue
+from engines.draft import Draft
+from engines.manifest import Training
+from engines.models import cooccurrence, sasrec
+from engines.models.cooccurrence import CooccurrenceModel
+from engines.models.exporting import export
+from engines.models.interactions import Interactions
+from engines.models.plan import Plan
+from engines.models.sasrec import SasrecModel
+from engines.models.split import Split
+from engines.models.top_k import group_size
+from engines.models.windows import Batch, Windows
+from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
+
+if TYPE_CHECKING:
+    from engines.models.channels import Channels
+    from engines.models.ranker import Examples, Ranker
+
+KIND = "blend"
+BATCH = 32
+K = 10
+LISTED = 128
+"""Items in the tables of what is popular and in trend: as many as a user can have excluded, and
+then the channel's own."""
+HALF_LIFE_MS = 7 * 24 * 3600 * 1000
+"""Of an event in the trend."""
+SPARE = 8
+"""One row in so many of the tables is free, for items to come."""
+AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class BlendModel:
+    """A fitted model.
+
+    Args:
+        catalogue: the I items, most popular first.
+        channels, ranker: ready to be asked.
+        tables: see `item_tables`.
+        training: range and size of the log.
+        parameters, metrics: for the manifest.
+    """
+
+    catalogue: Catalogue
+    channels: Channels
+    ranker: Ranker
+    tables: dict[str, NDArray[Any]]
+    training: Training
+    parameters: dict[str, int | float | str]
+    metrics: dict[str, float]
+
+    def draft(
+        self, *, batch: int = BATCH, k: int = K, excluded_slots: int = EXCLUDED_SLOTS
+    ) -> Draft:
+        """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
+        from engines.models.channels import CHANNELS, BlendLister
+
+        slots = HISTORY_SLOTS
+        widths = {"item": slots, "event_type": slots, "gap_s": slots, "excluded": excluded_slots}
+        lister = BlendLister(self.channels, self.ranker, k).eval()
+        return Draft(
+            model=export(KIND, lister, widths, self.tables, batch=batch, k=k),
+            catalogue=self.catalogue,
+            batch=batch,
+            k=k,
+            input_widths=widths,
+            channels=CHANNELS,
+            tables=self.tables,
+            kind=KIND,
+            training=self.training,
+            parameters=self.parameters,
+            metrics=self.metrics,
+        )
+
+
+def fit(seen: Interactions, plan: Plan) -> BlendModel:
+    """Fit on a log."""
+    import torch
+
+    from engines.models.channels import Channels
+    from engines.models.content import content_vectors
+    from engines.models.ranker import fit_ranker
+
+    split = plan.split(seen)
+    sequence = sasrec.fit(seen, plan)
+    torch.manual_seed(plan.seed)
+    content = content_vectors(split.train, plan.shape.width)
+    tables = item_tables(split.train, sequence, cooccurrence.fit(split.train), content)
+    channels = Channels(sequence.network).eval()
+    examples = _examples(channels, tables, split)
+    ranker = fit_ranker(examples, plan.head_weights, plan.seed)
+    return BlendModel(
+        catalogue=seen.catalogue,
+        channels=channels,
+        ranker=ranker,
+        tables=tables,
+        training=seen.training,
+        parameters=sequence.parameters | {"ranked_examples": len(examples)},
+        metrics=sequence.metrics,
+    )
+
+
+def item_tables(
+    seen: Interactions,
+    sequence: SasrecModel,
+    together: CooccurrenceModel,
+    content: NDArray[np.float32],
+) -> dict[str, NDArray[Any]]:
+    """All that is about the items, in rows or columns 0..C-1.
+
+    ``item_vectors``, ``content_vectors`` [C, D]; ``neighbours``, ``neighbour_weights`` [C, N];
+    ``item_popularity``, ``item_trend`` [1, C], share of the highest; ``popular``, ``trending``
+    [1, 128] the items that are highest; ``available`` [1, C], 0 for an item that can be listed and
+    else -inf.
+    """
+    known = len(seen.catalogue) + 1
+    capacity = _capacity(known + known // SPARE)
+    weight = np.exp2((seen.time_ms - seen.time_ms.max()) / HALF_LIFE_MS)
+    trend = np.bincount(seen.item, weight, known).astype(np.float64)
+    available = np.full((1, capacity), -np.inf, np.float32)
+    available[0, 1:known] = 0
+    return {
+        "item_vectors": _rows(sequence.vectors, capacity),
+        "content_vectors": _rows(content, capacity),
+        "neighbours": _rows(together.neighbours.astype(np.int64), capacity),
+        "neighbour_weights": _rows(together.weights, capacity),
+        "item_popularity": _share(seen.popularity, capacity),
+        "item_trend": _share(trend, capacity),
+        "popular": _highest(seen.popularity),
+        "trending": _highest(trend),
+        "available": available,
+    }
+
+
+def _capacity(items: int) -> int:
+    """The least C of at least so many rows in which every channel finds its best by groups."""
+    from engines.models.channels import SIZES
+
+    capacity = max(items, LISTED)
+    while any(capacity % group_size(capacity, size) for size in SIZES.values()):
+        capacity += 1
+    return capacity
+
+
+def _rows(values: NDArray[Any], capacity: int) -> NDArray[Any]:
+    table = np.zeros((capacity, values.shape[1]), values.dtype)
+    table[: len(values)] = values
+    return table
+
+
+def _share(values: NDArray[np.float64], capacity: int) -> NDArray[np.float32]:
+    row = np.zeros((1, capacity), np.float32)
+    row[0, : len(values)] = values / max(values.max(), 1e-9)
+    return row
+
+
+def _highest(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices [1, LISTED], falling by value, then zeros; a tie goes to the lower index."""
+    order = np.argsort(-values, kind="stable")[:LISTED]
+    order = order[values[order] > 0]
+    return np.pad(order, (0, LISTED - len(order)))[None]
+
+
+def _examples(channels: Channels, tables: dict[str, NDArray[Any]], split: Split) -> Examples:
+    """The judged events whose item is among its user's candidates."""
+    import torch
+
+    from engines.models.ranker import Examples, head_of
+
+    inputs = {name: torch.from_numpy(table) for name, table in tables.items()}
+    found = []
+    for batch, event_type in _judged(split):
+        features = {name: torch.from_numpy(a) for name, a in batch.features.items()}
+        with torch.no_grad():
+            named = channels(**features, **inputs)
+        target = torch.from_numpy(batch.target[:, -1:])
+        hit = named.item == target
+        rows = hit.any(1)
+        found.append(
+            Examples(
+                feature=named.feature[rows],
+                valid=named.item[rows] > 0,
+                place=hit[rows].int().argmax(1),
+                head=head_of(torch.from_numpy(event_type.astype(np.int64)))[rows],
+            )
+        )
+    return Examples(
+        *(
+            torch.cat([getattr(part, field) for part in found])
+            for field in Examples.__dataclass_fields__
+        )
+    )
+
+
+def _judged(split: Split) -> Iterator[tuple[Batch, NDArray[np.uint8]]]:
+    """What users were shown before each judged event, and its type."""
+    windows = Windows.before(split.whole, split.judged)
+    rows = np.arange(len(windows))
+    for part in np.array_split(rows, max(1, -(-len(rows) // AT_ONCE))):
+        batch = windows.batch(part)
+        target = windows.start[part] + windows.length[part]
+        yield _full_width(batch), split.whole.event_type[target]
+
+
+def _full_width(batch: Batch) -> Batch:
+    """The batch as serving has it: pads up to the whole history, nothing excluded."""
+    missing = HISTORY_SLOTS - batch.target.shape[1]
+    pad = ((0, 0), (missing, 0))
+    features = {name: np.pad(a, pad) for name, a in batch.features.items() if name != "excluded"}
+    features["excluded"] = np.zeros((len(batch.target), 1), np.int64)
+    return replace(batch, features=features)

@@ -1,0 +1,140 @@
+"""The small model that ranks candidates, in PyTorch, and its fit.
+
+    x = (features - mean) * scale       [B, M, F]; 0 where nothing differed in the fit
+    z = w·x + a hidden layer of x       what every kind of event has in common
+    z_h = z + v_h·x                     click, cart, purchase: each by its own head
+    score = sum of weight_h * z_h
+
+It is fitted on what users did after the events that all channels were fitted on: the loss of an
+event is the softmax over its user's candidates of the head of its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engines.models.channels import FEATURES
+
+HEADS = ("click", "cart", "purchase")
+CART, PURCHASE = 4, 5  # Avro enum order
+HIDDEN = 16
+STEPS = 300
+DISBELIEF = 3.0
+"""Examples that it takes to move a weight by some tenths."""
+BEGIN = {"sequence": 1.0, "cooccurrence": 2.0}
+"""What w begins with, by raw feature: the sum of the two that did best on the second to last items
+of S3-Rec Beauty."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """``n`` events that are to be found among candidates.
+
+    Args:
+        feature: float32 [n, M, F].
+        valid: bool [n, M], false where a slot is void.
+        place: int64 [n] slot of the event's item.
+        head: int64 [n] index into HEADS.
+    """
+
+    feature: Tensor
+    valid: Tensor
+    place: Tensor
+    head: Tensor
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def __getitem__(self, rows: Tensor) -> Examples:
+        return Examples(self.feature[rows], self.valid[rows], self.place[rows], self.head[rows])
+
+
+def head_of(event_type: Tensor) -> Tensor:
+    """Index into HEADS of each event type; whatever is no cart or purchase is a click."""
+    return torch.where(event_type == PURCHASE, 2, torch.where(event_type == CART, 1, 0))
+
+
+class Ranker(nn.Module):
+    """Scores candidates.
+
+    Args:
+        weights: of each head in the score.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    head_weights: Tensor
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(len(FEATURES)))
+        self.register_buffer("scale", torch.ones(len(FEATURES)))
+        shares = torch.tensor([weights[head] for head in HEADS])
+        self.register_buffer("head_weights", shares / shares.sum())
+        self.common = nn.Linear(len(FEATURES), 1, bias=False)
+        self.hidden = nn.Linear(len(FEATURES), HIDDEN)
+        self.out = nn.Linear(HIDDEN, 1, bias=False)
+        self.heads = nn.Linear(len(FEATURES), len(HEADS), bias=False)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.heads.weight)
+        begin = [BEGIN.get(feature, 0.0) for feature in FEATURES]
+        self.common.weight.data = torch.tensor([begin])
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Scores [B, M] of features float32 [B, M, F]."""
+        score: Tensor = self.by_head(feature) @ self.head_weights
+        return score
+
+    def by_head(self, feature: Tensor) -> Tensor:
+        """Scores [B, M, H] for each kind of event."""
+        x = (feature - self.mean) * self.scale
+        z = self.common(x) + self.out(functional.gelu(self.hidden(x)))
+        by_head: Tensor = z + self.heads(x)
+        return by_head
+
+    def standardise(self, examples: Examples) -> None:
+        """Take mean and scale from examples; the order of scores stays what it was."""
+        rows = examples.feature[examples.valid]
+        self.mean.copy_(rows.mean(0))
+        spread = rows.std(0)
+        self.scale.copy_(torch.where(spread > 1e-3, 1 / spread, 0.0))
+        self.common.weight.data *= spread
+
+    def loss(self, examples: Examples) -> Tensor:
+        """The mean over events of -log of the softmax of the right candidate."""
+        scores = self.by_head(examples.feature)
+        own = scores.gather(2, examples.head[:, None, None].expand(-1, scores.shape[1], 1))[..., 0]
+        own = own.masked_fill(~examples.valid, -torch.inf)
+        return functional.cross_entropy(own, examples.place)
+
+
+def fit_ranker(examples: Examples, weights: Mapping[str, float], seed: int) -> Ranker:
+    """The likeliest ranker, given that its weights are presumably near those it begins with.
+
+    The fewer examples there are, the nearer it stays.
+    """
+    torch.manual_seed(seed)
+    ranker = Ranker(weights)
+    if not len(examples):
+        return ranker.eval()
+    ranker.standardise(examples)
+    free = [
+        ranker.common.weight,
+        ranker.out.weight,
+        ranker.heads.weight,
+        *ranker.hidden.parameters(),
+    ]
+    began = [parameter.detach().clone() for parameter in free]
+    optimiser = torch.optim.Adam(free, lr=0.01)
+    for _ in range(STEPS):
+        away = torch.stack([((now - was) ** 2).sum() for now, was in zip(free, began, strict=True)])
+        loss = ranker.loss(examples) + DISBELIEF * away.sum() / len(examples)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return ranker.eval()
