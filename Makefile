@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 
 VENV := .venv/.done
 TRAIN := .venv/.train
+RECTOOLS := .venv/rectools/.done
 UDFS := udfs/jars/headrace-udfs.jar
 CONNECTOR_VERSION := 5.0.0-2.2
 CONNECTOR := udfs/jars/flink-sql-connector-kafka-$(CONNECTOR_VERSION).jar
@@ -35,14 +36,14 @@ job-jars: $(UDFS) $(CONNECTOR)
 demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARGS=...
 	$(BIN)/headrace demo --json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
-test: setup $(TRAIN) ## Run all tests; ARGS= for pytest
+test: setup $(TRAIN) $(RECTOOLS) ## Run all tests; ARGS= for pytest
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: setup ## Play every fault on real processes, for about 25 minutes; ARGS= for pytest
 	@# Its seconds are to be those of users: Java compiles as it does for them.
 	JAVA_TOOL_OPTIONS= $(BIN)/python -m pytest tests/chaos tests/deploy/test_cluster.py -m real --chaos-report .headrace/chaos.json $(ARGS)
 
-check: $(TRAIN) ## Check format, types, import directions; run the quick tests and doctests
+check: $(TRAIN) $(RECTOOLS) ## Check format, types, import directions; run the quick tests and doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -66,7 +67,13 @@ $(VENV): pyproject.toml deploy/constraints.txt
 	@touch $@
 
 $(TRAIN): $(VENV)
-	@deploy/setup.sh extra train
+	@deploy/setup.sh extra train,report
+	@touch $@
+
+# In an environment of its own: it needs other versions of NumPy and pandas than Flink does.
+$(RECTOOLS): $(VENV) deploy/rectools.txt
+	$(BIN)/python -m venv --clear .venv/rectools
+	.venv/rectools/bin/python -m pip --disable-pip-version-check install -q -r deploy/rectools.txt
 	@touch $@
 
 $(UDFS): udfs/java/pom.xml $(shell find udfs/java/src/main -type f) $(wildcard schemas/*.avsc)

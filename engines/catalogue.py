@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +111,12 @@ class Catalogue:
     def __len__(self) -> int:
         """Number of items, the unknown one left out."""
         return len(self.item_ids) - 1
+
+    @cached_property
+    def hashes(self) -> NDArray[np.uint64]:
+        """Item hash of each index, uint64 [I+1]; 0 at 0."""
+        hashes: NDArray[np.uint64] = self.table["item_hash"].to_numpy()
+        return np.concatenate([np.zeros(1, np.uint64), hashes])
 
     def lookup(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Catalogue index of each item hash.

@@ -21,3 +21,14 @@ def flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_flushed(path: Path, data: bytes) -> None:
+    """Put ``data`` in the place of a file: readers see the old one or the new one, never a part.
+
+    One writer at a time: the data lie in ``.<name>.tmp`` beside it until they are complete.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    write_flushed(temporary, data)
+    temporary.replace(path)
+    flush_folder(path.parent)

@@ -91,23 +91,40 @@ def evaluate(
     Raises:
         EngineError: an unknown model, or nothing to fit on.
     """
-    kinds.check_kind(model, (POPULARITY,))
-    kind = "cooccurrence" if model == POPULARITY else model
-    fitted = kinds.fit(kind, Interactions.read(held.log, attributes), plan)
-    seen = held.seen
-    slots = max(map(len, seen))
     with tempfile.TemporaryDirectory() as folder:
-        draft = fitted.draft(k=max(CUTOFFS), excluded_slots=slots)
-        bundle = Registry(Path(folder)).add(draft, model)
-    histories = [[]] * len(seen) if model == POPULARITY else held.histories
-    lists = rank(bundle, histories, seen, slots, progress)
-    targets = bundle.catalogue.lookup(held.targets)
+        bundle = fit_engine(model, held, plan, attributes, Path(folder))
+    lists, targets = answer(bundle, held, model != POPULARITY, progress)
     return {
         "model": model,
-        "users": len(seen),
+        "users": len(targets),
         "items": len(bundle.catalogue),
         "metrics": measure(lists, targets, bundle.catalogue.popularity),
     }
+
+
+def fit_engine(
+    model: str,
+    held: Holdout,
+    plan: Plan,
+    attributes: Mapping[str, Mapping[str, Any]] | None,
+    store: Path,
+) -> Bundle:
+    """An engine that lists 20 items and leaves out all that a tested user was shown."""
+    kinds.check_kind(model, (POPULARITY,))
+    kind = "cooccurrence" if model == POPULARITY else model
+    fitted = kinds.fit(kind, Interactions.read(held.log, attributes), plan)
+    draft = fitted.draft(k=max(CUTOFFS), excluded_slots=max(map(len, held.seen)))
+    return Registry(store).add(draft, model)
+
+
+def answer(
+    bundle: Bundle, held: Holdout, with_histories: bool, progress: Callable[[int], None]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lists [n, 20] of the tested users, and what was to be found [n], 0 if it is not known."""
+    histories: EventLists = held.histories if with_histories else [[]] * len(held.histories)
+    slots = next(t.shape[1] for t in bundle.manifest.inputs if t.name == "excluded")
+    lists = rank(bundle, histories, held.seen, slots, progress)
+    return lists, bundle.catalogue.lookup(held.targets)
 
 
 def rank(

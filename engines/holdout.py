@@ -20,6 +20,11 @@ from numpy.typing import NDArray
 from engines.catalogue import item_hash
 from engines.models.interactions import SPEAKING, Event
 from schemas.errors import EngineError
+from schemas.profile import EXCLUDED_SLOTS
+
+PURCHASE, DISLIKE, HIDE = 5, 9, 10
+EXCLUDING = (PURCHASE, DISLIKE, HIDE)
+"""By Avro enum order: an item that this was done with enters a profile's ``excluded``."""
 
 History = list[tuple[int, int, int]]
 """item_hash, event type and event time in ms of each event, oldest first."""
@@ -32,18 +37,39 @@ class Holdout:
     Args:
         log: what a model may be fitted on.
         histories: of each tested user.
+        excluded: item hashes of each, that the product lists no more: bought, disliked or hidden
+            before; the newest 64, as profiles hold them.
         target_ids: item id that is to be found for each.
     """
 
     log: list[Event] = field(default_factory=list)
     histories: list[History] = field(default_factory=list)
+    excluded: list[list[int]] = field(default_factory=list)
     target_ids: list[str] = field(default_factory=list)
 
-    def test(self, history: list[Event], target: Event) -> None:
-        """One more user."""
-        slots = [(item_hash(item), kind, time_ms) for _, item, kind, time_ms in history]
-        self.histories.append(slots)
+    def test(self, before: list[Event], target: Event) -> None:
+        """One more user, with all that was kept of him until then."""
+        slots = [(item_hash(item), kind, time_ms) for _, item, kind, time_ms in before]
+        self.histories.append([slot for slot in slots if SPEAKING[slot[1]]])
+        excluded: list[int] = []
+        for item, kind, _ in slots:  # step by step, as profiles take them in
+            if kind in EXCLUDING and item not in excluded:
+                excluded = [*excluded, item][-EXCLUDED_SLOTS:]
+        self.excluded.append(excluded)
         self.target_ids.append(target[1])
+
+    def sample(self, users: int, seed: int) -> Holdout:
+        """At most so many of the users, in their order; same seed, same users."""
+        if len(self.histories) <= users:
+            return self
+        chance = np.random.default_rng(seed)
+        chosen = sorted(chance.choice(len(self.histories), users, replace=False).tolist())
+        return Holdout(
+            self.log,
+            [self.histories[user] for user in chosen],
+            [self.excluded[user] for user in chosen],
+            [self.target_ids[user] for user in chosen],
+        )
 
     def checked(self, expected: str) -> Holdout:
         """Itself, if there is anything to test."""
@@ -75,9 +101,10 @@ def leave_one_out(events: Iterable[Event]) -> Holdout:
     """
     held = Holdout()
     for user in _by_user(events):
-        held.log += user[:-2]
-        if len(user) >= 2:
-            held.test(user[:-1], user[-1])
+        speaking = [place for place, event in enumerate(user) if SPEAKING[event[2]]]
+        held.log += [user[place] for place in speaking[:-2]]
+        if len(speaking) >= 2:
+            held.test(user[: speaking[-1]], user[speaking[-1]])
     return held.checked("one user with two items")
 
 
@@ -90,19 +117,21 @@ def by_time(events: Iterable[Event], from_ms: int) -> Holdout:
     held = Holdout()
     for user in _by_user(events):
         before = [event for event in user if event[3] < from_ms]
-        held.log += before
-        known = {item for _, item, _, _ in before}
-        target = next((event for event in user[len(before) :] if event[1] not in known), None)
-        if before and target:
+        spoken = [event for event in before if SPEAKING[event[2]]]
+        held.log += spoken
+        known = {item for _, item, _, _ in spoken}
+        after = (event for event in user[len(before) :] if SPEAKING[event[2]])
+        target = next((event for event in after if event[1] not in known), None)
+        if spoken and target:
             held.test(before, target)
     return held.checked("one user with events before that time and a new item after it")
 
 
 def _by_user(events: Iterable[Event]) -> Iterable[list[Event]]:
-    """The events that speak for an item, user by user, each one's oldest first."""
+    """The events that speak for an item or exclude it, user by user, each one's oldest first."""
     users: dict[str, list[Event]] = {}
     for event in events:
-        if SPEAKING[event[2]]:
+        if SPEAKING[event[2]] or event[2] in EXCLUDING:
             users.setdefault(event[0], []).append(event)
     for user in users.values():
         user.sort(key=lambda event: event[3])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def places_of(targets: Ints, items: Ints) -> Ints:
@@ -25,13 +26,32 @@ def places_of(targets: Ints, items: Ints) -> Ints:
     return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
 
 
+def hits(places: Ints, k: int) -> Floats:
+    """Of each user [n]: 1 if the item is among the first k, else 0.
+
+    >>> hits(np.array([1, 3, 0, 11]), k=10).tolist()
+    [1.0, 1.0, 0.0, 0.0]
+    """
+    return ((places >= 1) & (places <= k)).astype(np.float64)
+
+
+def gains(places: Ints, k: int) -> Floats:
+    """Of each user [n]: 1 / log2(place + 1) within the first k, else 0.
+
+    >>> gains(np.array([1, 3, 0, 11]), k=10).tolist()
+    [1.0, 0.5, 0.0, 0.0]
+    """
+    found: Floats = hits(places, k) / np.log2(np.maximum(places, 1) + 1)
+    return found
+
+
 def hit_rate(places: Ints, k: int) -> float:
     """Share of users whose item is among the first k: mean of [1 <= place <= k].
 
     >>> hit_rate(np.array([1, 3, 0, 11]), k=10)
     0.5
     """
-    return float(np.mean((places >= 1) & (places <= k)))
+    return float(np.mean(hits(places, k)))
 
 
 def ndcg(places: Ints, k: int) -> float:
@@ -40,8 +60,7 @@ def ndcg(places: Ints, k: int) -> float:
     >>> ndcg(np.array([1, 3, 0, 11]), k=10)  # (1 + 1/2 + 0 + 0) / 4
     0.375
     """
-    hit = (places >= 1) & (places <= k)
-    return float(np.mean(np.where(hit, 1 / np.log2(np.maximum(places, 1) + 1), 0.0)))
+    return float(np.mean(gains(places, k)))
 
 
 def mrr(places: Ints) -> float:
@@ -92,7 +111,7 @@ def novelty(exposed: Ints, popularity: NDArray[np.float64]) -> float:
 
     Args:
         exposed: int64 [I].
-        popularity: float64 [I], each above 0.
+        popularity: float64 [I]; an item that nobody has met counts as met once.
     """
-    bits = -np.log2(popularity / popularity.sum())
+    bits = -np.log2(np.maximum(popularity, 1) / popularity.sum())
     return float((bits * exposed).sum() / max(exposed.sum(), 1))

@@ -24,11 +24,13 @@ from pipeline.sections import (
     ClusterSettings,
     DecodeSettings,
     EngineSettings,
+    GateSettings,
     JobSettings,
     KafkaSettings,
     LocalSettings,
     ProfileSettings,
     RegistrySettings,
+    SwapSettings,
     TrainSettings,
 )
 from pipeline.security import missing_files
@@ -54,7 +56,9 @@ class Settings(Section):
     profile: ProfileSettings = ProfileSettings()
     job: JobSettings = JobSettings()
     engine: EngineSettings = EngineSettings()
+    swap: SwapSettings = SwapSettings()
     train: TrainSettings = TrainSettings()
+    gate: GateSettings = GateSettings()
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
@@ -111,6 +115,7 @@ def _disagreements(s: Settings) -> Iterator[Problem]:
     yield from _missing_sasl(s.kafka)
     yield from missing_files(s.kafka)
     yield from _missing_registry(s.registry)
+    yield from _too_few_users(s.gate)
 
 
 def _missing_sasl(kafka: KafkaSettings) -> Iterator[Problem]:
@@ -142,6 +147,16 @@ def _missing_registry(registry: RegistrySettings) -> Iterator[Problem]:
                 "none",
                 f"set registry.{other}, or remove registry.{name}",
             )
+
+
+def _too_few_users(gate: GateSettings) -> Iterator[Problem]:
+    if gate.users < gate.min_users:
+        yield Problem(
+            "gate.users",
+            f"at least {gate.min_users}, gate.min_users: with fewer no engine ever passes",
+            str(gate.users),
+            f"gate.users = {gate.min_users}, or a lower gate.min_users",
+        )
 
 
 def known_settings() -> dict[str, object]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.command import Call, Result, register
-from pipeline.log_options import Kind, Log, Until, ValidateUntil, to_ms
+from pipeline.log_options import Items, Kind, Log, Until, ValidateUntil, to_ms
 
 engines = typer.Typer()
 command = partial(register, engines)
@@ -17,12 +18,15 @@ command = partial(register, engines)
 @command
 def train(
     call: Call,
-    model: Annotated[str, typer.Argument(help="What to fit: cooccurrence, sasrec.")],
+    model: Annotated[
+        str, typer.Argument(help="What to fit: cooccurrence, content, sasrec or blend.")
+    ],
     kind: Kind,
     path: Log = None,
     until: Until = None,
     validate_until: ValidateUntil = None,
     name: Annotated[str, typer.Option(help="Name of the engine. [default: the model's]")] = "",
+    items: Items = None,
 ) -> Result:
     """Fit an engine on an event log and add it to the store.
 
@@ -33,7 +37,7 @@ def train(
     from pipeline.train import train
 
     times = to_ms(until), to_ms(validate_until)
-    return train(call.settings, model, kind, path, *times, name, call.console)
+    return train(call.settings, model, kind, path, *times, name, items, call.console)
 
 
 @command
@@ -43,14 +47,70 @@ def activate(
         str | None, typer.Argument(help="Name of the engine. [default: the one added last]")
     ] = None,
     version: Annotated[str | None, typer.Argument(help="[default: the newest]")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Without a pass too; active.json says so.")
+    ] = False,
 ) -> Result:
     """Make an engine of the store the active one.
+
+    If another one is active, `headrace gate` must have passed it against that one.
 
     Example: headrace activate shop 3
     """
     from engines.registry import Registry
 
-    return Registry(call.settings.engine.store).activate(name, version).model_dump()
+    return Registry(call.settings.engine.store).activate(name, version, force).model_dump()
+
+
+@command
+def rollback(call: Call) -> Result:
+    """Make the engine active again that was active before; it needs no pass.
+
+    Example: headrace rollback
+    """
+    from engines.registry import Registry
+
+    return Registry(call.settings.engine.store).rollback().model_dump()
+
+
+@command
+def gate(
+    call: Call,
+    candidate: Annotated[
+        str, typer.Argument(help="The engine: NAME (its newest) or NAME@VERSION.")
+    ],
+    kind: Kind,
+    path: Log = None,
+    against: Annotated[
+        str, typer.Option(help="The engine to hold it against. [default: the active one]")
+    ] = "",
+    until: Until = None,
+    validate_until: ValidateUntil = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a report with plots (extra report).")
+    ] = None,
+) -> Result:
+    """Decide whether an engine may take the active one's place.
+
+    Both rank for users held out of a log: by what they did after the engines' training, or between
+    --until and --validate-until; where there is none, by their last event. How much may change is
+    set in [gate] of headrace.toml. The verdict is kept in the store, where `headrace activate`
+    looks for it.
+
+    Exit status 10 if the engine does not pass.
+
+    Example: headrace gate shop@3 --source retail online_retail.parquet --html gate.html
+    """
+    from pipeline import gate_view
+    from pipeline.gate import gate
+    from schemas.errors import NOT_PASSED
+
+    times = to_ms(until), to_ms(validate_until)
+    told = gate(call.settings, candidate, kind, path, against, *times, html, call.console)
+    if not call.as_json:
+        call.shown |= gate_view.show(told)
+    call.exit_code = 0 if told["passed"] else NOT_PASSED
+    return told
 
 
 @command
@@ -72,10 +132,15 @@ def evaluate(
     kind: Kind,
     path: Log = None,
     model: Annotated[
-        str, typer.Option(help="What to fit: cooccurrence, sasrec, popularity.")
+        str, typer.Option(help="What to fit: cooccurrence, content, sasrec, blend; or popularity.")
     ] = "cooccurrence",
     until: Until = None,
     validate_until: ValidateUntil = None,
+    items: Items = None,
+    cold_items: Annotated[
+        float,
+        typer.Option(min=0, max=0.9, help="Share of the items to leave out of the fit and find."),
+    ] = 0.0,
 ) -> Result:
     """Measure a model's next-item accuracy, all items ranked.
 
@@ -87,4 +152,4 @@ def evaluate(
     from pipeline.evaluate import evaluate
 
     times = to_ms(until), to_ms(validate_until)
-    return evaluate(call.settings, model, kind, path, *times, call.console)
+    return evaluate(call.settings, model, kind, path, *times, items, cold_items, call.console)

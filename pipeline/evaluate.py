@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines import evaluate as judged
+from engines.cold import cold_start
 from engines.holdout import by_time, leave_one_out
 from engines.models import kinds
 from pipeline.console import bar, fitting_bar
@@ -27,6 +28,8 @@ def evaluate(
     path: Path | None,
     until_ms: int | None = None,
     validate_until_ms: int | None = None,
+    items: Path | None = None,
+    cold_items: float = 0.0,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Fits a model on a part of the log; what each user does next is to be found by its engine.
@@ -39,10 +42,14 @@ def evaluate(
         until_ms, validate_until_ms: what happens between them is to be found, by an engine fitted
             on what was before; without the second one the last event of each user is to be found,
             by an engine fitted on all but the last two before ``until_ms``.
+        items: file with what is known of the items beside the log, see `pipeline.items`.
+        cold_items: share of the items that the fit does not meet, and that are to be found; 0: see
+            above.
         console: shows progress; None shows none.
 
     Returns:
-        ``log``, ``split``, what `engines.evaluate.evaluate` returns, and ``seconds``.
+        ``log``, ``split``, ``seconds``, and what `engines.evaluate.evaluate` or
+        `engines.cold.cold_start` returns.
 
     Raises:
         SourceError: the log cannot be read.
@@ -63,7 +70,11 @@ def evaluate(
         bar(console, "ranking", len(held.histories)) as advance,
     ):
         plan = plan_of(settings.train, Path(checkpoints), told)
-        found = judged.evaluate(model, held, plan, attributes(source.items()), advance)
+        known = attributes(source, items)
+        if cold_items:
+            found = cold_start(model, held, cold_items, plan, known, advance)
+        else:
+            found = judged.evaluate(model, held, plan, known, advance)
     return {
         "log": path.name if path else source_kind,
         "split": "leave-one-out" if from_ms is None else "time",

@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from engines.registry import Active
+from engines.active import Active
 from pipeline.config import Settings
 from pipeline.flink import BACKFILL_WAIT_MS, create_table
 from pipeline.framing import header, job_parameters
 from pipeline.quarantine import suspects_folder
 from pipeline.security import flink_properties
+from udfs.engine import EngineSettings
 from udfs.ranker import RankSettings
+from udfs.trial import TrialSettings
 
 if TYPE_CHECKING:
     from pyflink.table import StatementSet, TableEnvironment
@@ -195,13 +197,22 @@ def connection(settings: Settings, topic: str) -> dict[str, object]:
 
 
 def rank_settings(settings: Settings, engine: Active) -> RankSettings:
+    swap = settings.swap
     return RankSettings(
-        store=settings.engine.store.resolve(),
         engine=engine,
-        threads=settings.engine.threads,
+        opening=EngineSettings(
+            store=settings.engine.store.resolve(),
+            threads=settings.engine.threads,
+            job_epoch=settings.job.epoch,
+            list_header=header(settings, "recommendation_list"),
+        ),
+        trial=TrialSettings(
+            shadow_batches=swap.shadow_batches,
+            min_overlap=swap.min_overlap,
+            max_latency_ratio=swap.max_latency_ratio,
+            probation_s=swap.probation_s,
+        ),
         emit=settings.job.emit,
-        job_epoch=settings.job.epoch,
         metrics=settings.job.python_metrics,
         suspects=suspects_folder(settings),
-        list_header=header(settings, "recommendation_list"),
     )

@@ -122,6 +122,8 @@ def _from_text(text: str, default: object) -> object:
         return {"true": True, "false": False}.get(text.lower(), text)
     if isinstance(default, int) and re.fullmatch(r"[+-]?\d+", text):
         return int(text)
+    if isinstance(default, float) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
+        return float(text)
     return text
 
 

@@ -23,6 +23,14 @@ ValidateUntil = Annotated[
     str | None, typer.Option(help="What happens between --until and this time judges the model.")
 ]
 
+Items = Annotated[
+    Path | None,
+    typer.Option(
+        help="What is known of the items: a .parquet, .csv or .jsonl file with item_id, title, "
+        "category, price, provider and vector, as far as known, or a .json object."
+    ),
+]
+
 
 def to_ms(time: str | None) -> int | None:
     """A time as a user writes it, in ms since 1970."""

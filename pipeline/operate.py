@@ -11,9 +11,11 @@ from deploy.local.cluster_rest import NO_ANSWER
 from pipeline import local
 from pipeline.flink import state_folder
 from pipeline.lag import lag_records
+from pipeline.quarantine import suspects_folder
 from pipeline.rest import ENDED, FlinkRest, unreachable
 from pipeline.run import POLL_S, job_status
 from schemas.errors import FlinkError, KafkaError
+from udfs.state_file import read_states
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,13 +62,16 @@ def status(settings: Settings, rest: FlinkRest) -> dict[str, Any]:
     Returns:
         ``broker`` as `pipeline.local.status`; ``job``: None if no JobManager answers or it knows
         none of this name, else what `job_facts` says; of one that is still made up only ``job_id``,
-        ``state`` and ``url``.
+        ``state`` and ``url``. Its ``engines``: of each Python worker that can be seen from here
+        which engine ranks, and how a trial of another one goes or went.
     """
     facts: dict[str, Any] | None = None
     with suppress(*NO_ANSWER):
         if job := find(settings, rest):
             facts = {"job_id": job["jid"], "state": job["state"], "url": rest.url}
             facts = job_facts(settings, rest, job)
+    if facts:
+        facts["engines"] = read_states(suspects_folder(settings))
     return {"broker": local.status(settings), "job": facts}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from engines.registry import Active
+from engines.active import Active
 from pipeline import flink, job
 from pipeline.config import Settings, load_settings
 from schemas.errors import FlinkError

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from deploy.local.cluster_rest import NO_ANSWER
 from deploy.local.ports import free_ports
 from deploy.local.process import ProcessRecord
-from engines.registry import Active, Registry
+from engines.active import Active
+from engines.registry import Registry
 from pipeline import flink, kafka, plan
 from pipeline.config import Settings, with_values
 from pipeline.jvm import innermost_cause, jvm_errors, jvm_gone

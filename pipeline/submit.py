@@ -31,7 +31,7 @@ from schemas.errors import FlinkError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from engines.registry import Active
+    from engines.active import Active
     from pipeline.config import Settings
 
 RUNNING_WITHIN_S = 180.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from engines.models import kinds
 from engines.models.interactions import Event, Interactions
 from engines.models.plan import FitSettings, Plan, Shape, Told
+from engines.models.text import minilm
 from engines.registry import Registry
 from pipeline.console import bar, fitting_bar
-from pipeline.sources import EVENT_TYPES, Item, Source, open_source
+from pipeline.items import read_items
+from pipeline.sources import EVENT_TYPES, Source, open_source
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def train(
     until_ms: int | None = None,
     validate_until_ms: int | None = None,
     name: str = "",
+    items: Path | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Fits a model and adds it to the store; it is not activated.
@@ -49,6 +52,7 @@ def train(
         validate_until_ms: judge the fit by the events from ``until_ms`` on and before this time;
             None: by the newest event of some users.
         name: of the engine; empty: that of the model.
+        items: file with what is known of the items beside the log, see `pipeline.items`.
         console: shows progress; None shows none.
 
     Returns:
@@ -67,7 +71,7 @@ def train(
         validate_from_ms, until_ms = validation_span(until_ms, validate_until_ms)
     source = open_source(source_kind, path, until_ms=until_ms)
     log = path.name if path else source_kind
-    return train_on(settings, model, source, log, name, console, validate_from_ms)
+    return train_on(settings, model, source, log, name, items, console, validate_from_ms)
 
 
 def validation_span(until_ms: int | None, validate_until_ms: int) -> tuple[int, int]:
@@ -92,6 +96,7 @@ def train_on(
     source: Source,
     log: str,
     name: str = "",
+    items: Path | None = None,
     console: Console | None = None,
     validate_from_ms: int | None = None,
 ) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def train_on(
     began = time.monotonic()
     name = name or model
     events = EventsOf(settings, source, console)
-    seen = Interactions.read(events, attributes(source.items()), log)
+    seen = Interactions.read(events, attributes(source, items), log)
     checkpoints = settings.run_dir / "training" / name
     with fitting_bar(console) as told:
         plan = replace(
@@ -129,6 +134,7 @@ def plan_of(train: TrainSettings, checkpoints: Path, told: Told) -> Plan:
             epochs=train.epochs, patience=train.patience, learning_rate=train.learning_rate
         ),
         checkpoints=checkpoints,
+        encode=minilm if train.text_encoder else None,
         told=told,
         head_weights={
             "click": train.click_weight,
@@ -176,8 +182,12 @@ class EventsOf:
         return self.count + self._of_others + sum(self._source.counts.values())
 
 
-def attributes(items: Iterable[Item]) -> dict[str, dict[str, Any]]:
-    """What the log knows of each item, by item id."""
-    return {
-        item.item_id: {k: v for k, v in asdict(item).items() if k != "item_id"} for item in items
+def attributes(source: Source, items: Path | None) -> dict[str, dict[str, Any]]:
+    """What is known of each item, by item id: in the file ``items``, and beside it in the log."""
+    known = {
+        item.item_id: {k: v for k, v in asdict(item).items() if k != "item_id"}
+        for item in source.items()
     }
+    for item_id, given in (read_items(items) if items else {}).items():
+        known[item_id] = known.get(item_id, {}) | given
+    return known

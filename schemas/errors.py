@@ -13,12 +13,15 @@
     └── RegistryError        the schema registry does not answer, refuses, or lacks a schema
 
 The command line prints each of them as three lines (what was expected, what was received, how to
-fix it) and exits with ``exit_code``; a traceback means a bug.
+fix it) and exits with ``exit_code``; a traceback means a bug. A gate that an engine did not pass is
+no error: its verdict is printed, and the exit status is ``NOT_PASSED``.
 """
 
 from __future__ import annotations
 
 from schemas.reasons import Reason
+
+NOT_PASSED = 10
 
 
 class HeadraceError(Exception):

@@ -19,7 +19,8 @@ from pyflink.table.udf import FunctionContext, ScalarFunction, udf
 from udfs.beam import without_sampling
 from udfs.flight_recorder import FlightRecorder
 from udfs.lifeline import end_with_the_jvm
-from udfs.ranker import RankSettings, answer_recorded, ranker
+from udfs.live_engine import LiveEngine
+from udfs.ranker import RankSettings, answer_recorded, live_engine
 from udfs.request import EVENT, Action, Requests
 
 if TYPE_CHECKING:
@@ -42,27 +43,27 @@ class Rank(ScalarFunction):  # type: ignore[misc]
     def open(self, function_context: FunctionContext) -> None:
         end_with_the_jvm()
         without_sampling()
-        self._ranker = ranker(self._settings)
+        self._engine = live_engine(self._settings)
         self._recorder = FlightRecorder(self._settings.suspects)
         # Without metrics Flink gives no metric group, and asking for it is an error.
         self._metrics = (
-            RankMetrics(function_context.get_metric_group(), self._ranker.seq)
+            RankMetrics(function_context.get_metric_group(), self._engine)
             if self._settings.metrics
             else None
         )
 
     def eval(self, user_id: pd.Series[Any], request: pd.Series[Any]) -> pd.DataFrame:
         requests = Requests.unpack(request.tolist())
-        before_s = self._ranker.inference_s
+        before_s = self._engine.inference_s
         answers = answer_recorded(
             self._recorder,
             user_id.tolist(),
             requests,
-            self._ranker.rank,
+            self._engine.rank,
             self._settings.emit,
         )
         if self._metrics:
-            self._metrics.update(requests, answers.actions, self._ranker.inference_s - before_s)
+            self._metrics.update(requests, answers.actions, self._engine.inference_s - before_s)
         frame: pd.DataFrame = pd.DataFrame({"action": answers.actions, "value": answers.values})
         return frame
 
@@ -78,10 +79,11 @@ class RankMetrics:
         batch_size: requests of a batch.
         inference_ms: time in the engine for a batch.
         freshness_ms: age of the oldest event that got a list in the batch.
-        engine_seq: activation counter of the engine.
+        engine_seq: activation counter of the engine that ranks.
+        engines_refused: how many were not taken, or fallen back from.
     """
 
-    def __init__(self, group: MetricGroup, engine_seq: int) -> None:
+    def __init__(self, group: MetricGroup, engine: LiveEngine) -> None:
         self._answers = {
             Action.LIST: group.counter("lists"),
             Action.SUPERSEDED: group.counter("superseded"),
@@ -90,7 +92,8 @@ class RankMetrics:
         self._batch_size = group.distribution("batch_size")
         self._inference_ms = group.distribution("inference_ms")
         self._freshness_ms = group.distribution("freshness_ms")
-        group.gauge("engine_seq", lambda: engine_seq)
+        group.gauge("engine_seq", lambda: engine.engine.active.engine_seq)
+        group.gauge("engines_refused", lambda: engine.refused)
 
     def update(self, requests: Requests, actions: NDArray[np.uint8], inference_s: float) -> None:
         for action, counter in self._answers.items():

@@ -8,22 +8,23 @@ Every request gets exactly one answer, see `udfs.request.Action`.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.onnx import OnnxBackend
-from engines.features import features
-from engines.registry import Active, Registry
-from udfs.encode import EngineStamp, ListEncoder
+from engines.active import Active
+from engines.registry import Registry
+from udfs.engine import Engine, EngineSettings
 from udfs.flight_recorder import FlightRecorder
+from udfs.live_engine import LiveEngine
 from udfs.request import Action, Requests
+from udfs.state_file import StateFile
+from udfs.trial import TrialSettings
 
 log = logging.getLogger(__name__)
 
@@ -35,80 +36,29 @@ class RankSettings:
     """What the operator needs to know; travels inside the job.
 
     Attributes:
-        store: registry folder of the engine bundles.
-        engine: the one that was active when the job was submitted; another activation must not
-            reach a part of the workers only, so the job stays with it.
-        threads: threads of one engine call.
+        engine: the one that was active when the job was submitted, to begin with.
+        opening: how it and those after it are opened.
+        trial: what those after it must stand.
         emit: ``latest`` ranks the newest profile of each user in a batch, ``every`` each one.
-        job_epoch: stamped on every list.
         metrics: whether Flink collects metrics of Python functions.
-        list_header: what starts every list, before the Avro binary.
-        suspects: folder of `FlightRecorder`.
+        suspects: folder of `FlightRecorder` and `StateFile`.
     """
 
-    store: Path
     engine: Active
-    threads: int
+    opening: EngineSettings
+    trial: TrialSettings
     emit: str
-    job_epoch: int
     metrics: bool
-    list_header: bytes
     suspects: Path
 
 
-class Ranker:
-    """An open engine and the encoder for its lists.
-
-    Attributes:
-        seq: activation counter of the engine.
-        inference_s: time spent in the engine so far, in seconds.
-    """
-
-    def __init__(self, settings: RankSettings) -> None:
-        bundle = Registry(settings.store).open_exactly(settings.engine)
-        self.seq = settings.engine.engine_seq
-        self.inference_s = 0.0
-        self.catalogue = bundle.catalogue
-        self._slots = bundle.manifest.history_slots
-        self.backend = OnnxBackend(bundle, threads=settings.threads)
-        self.backend.activate()
-        self.backend.warm_up()
-        stamp = EngineStamp(
-            header=settings.list_header,
-            engine=bundle.label,
-            digest=bundle.digest,
-            seq=self.seq,
-            runtime=self.backend.runtime_digest,
-            job_epoch=settings.job_epoch,
-        )
-        self.encoder = ListEncoder(
-            stamp, self.catalogue.item_ids.tolist(), bundle.manifest.channels
-        )
-
-    def rank(self, users: Sequence[str], requests: Requests) -> list[bytes]:
-        """Rank profiles.
-
-        Args:
-            users: ``[n]`` user ids.
-            requests: ``[n]`` with a profile each.
-
-        Returns:
-            ``[n]`` Avro values.
-
-        Raises:
-            EngineError: the engine gave NaN.
-        """
-        tensors = features(requests.histories(self._slots), self.catalogue)
-        started = time.perf_counter()
-        ranked = self.backend.run(tensors)
-        self.inference_s += time.perf_counter() - started
-        return self.encoder.encode(users, requests, ranked)
-
-
 @lru_cache(maxsize=1)
-def ranker(settings: RankSettings) -> Ranker:
+def live_engine(settings: RankSettings) -> LiveEngine:
     """The one engine of this process: ``open`` runs per operator, an engine must not."""
-    return Ranker(settings)
+    state = StateFile(settings.suspects)
+    active_path = Registry(settings.opening.store).active_path
+    load = partial(Engine, settings=settings.opening)
+    return LiveEngine(load(settings.engine), active_path, load, settings.trial, state.write)
 
 
 @dataclass(slots=True)
@@ -150,7 +100,7 @@ def answer(users: Sequence[str], requests: Requests, rank: Rank, emit: str) -> A
     Args:
         users: ``[n]`` user ids.
         requests: ``[n]``.
-        rank: ranks requests with a profile, such as ``Ranker.rank``.
+        rank: ranks requests with a profile, such as ``LiveEngine.rank``.
         emit: ``latest`` or ``every``.
     """
     actions = requests.heads["action"].copy()

@@ -23,7 +23,6 @@ from engines.models.cooccurrence import CooccurrenceModel
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan
-from engines.models.sasrec import SasrecModel
 from engines.models.split import Split
 from engines.models.top_k import group_size
 from engines.models.windows import Batch, Windows
@@ -95,14 +94,16 @@ def fit(seen: Interactions, plan: Plan) -> BlendModel:
     import torch
 
     from engines.models.channels import Channels
-    from engines.models.content import content_vectors
+    from engines.models.content_vectors import content_vectors
     from engines.models.ranker import fit_ranker
 
     split = plan.split(seen)
     sequence = sasrec.fit(seen, plan)
     torch.manual_seed(plan.seed)
-    content = content_vectors(split.train, plan.shape.width)
-    tables = item_tables(split.train, sequence, cooccurrence.fit(split.train), content)
+    content = content_vectors(split.train, torch.from_numpy(sequence.vectors), plan.encode)
+    tables = item_tables(
+        split.train, sequence.vectors, cooccurrence.fit(split.train), content.numpy()
+    )
     channels = Channels(sequence.network).eval()
     examples = _examples(channels, tables, split)
     ranker = fit_ranker(examples, plan.head_weights, plan.seed)
@@ -119,7 +120,7 @@ def fit(seen: Interactions, plan: Plan) -> BlendModel:
 
 def item_tables(
     seen: Interactions,
-    sequence: SasrecModel,
+    sequence: NDArray[np.float32],
     together: CooccurrenceModel,
     content: NDArray[np.float32],
 ) -> dict[str, NDArray[Any]]:
@@ -128,16 +129,17 @@ def item_tables(
     ``item_vectors``, ``content_vectors`` [C, D]; ``neighbours``, ``neighbour_weights`` [C, N];
     ``item_popularity``, ``item_trend`` [1, C], share of the highest; ``popular``, ``trending``
     [1, 128] the items that are highest; ``available`` [1, C], 0 for an item that can be listed and
-    else -inf.
+    else -inf. The item vector of one that nobody has met is that of its content.
     """
     known = len(seen.catalogue) + 1
     capacity = _capacity(known + known // SPARE)
     weight = np.exp2((seen.time_ms - seen.time_ms.max()) / HALF_LIFE_MS)
     trend = np.bincount(seen.item, weight, known).astype(np.float64)
+    met = seen.popularity > 0
     available = np.full((1, capacity), -np.inf, np.float32)
     available[0, 1:known] = 0
     return {
-        "item_vectors": _rows(sequence.vectors, capacity),
+        "item_vectors": _rows(np.where(met[:, None], sequence, content), capacity),
         "content_vectors": _rows(content, capacity),
         "neighbours": _rows(together.neighbours.astype(np.int64), capacity),
         "neighbour_weights": _rows(together.weights, capacity),

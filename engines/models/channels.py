@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.models.cooccurrence_graph import DECAY, EVENT_WEIGHTS, LAST
 from engines.models.listing import best, without
 from engines.models.network import NewestScorer, SequenceNetwork
+from engines.models.voices import Voices, taste
 
 CHANNELS = ("sequence", "cooccurrence", "content", "trend", "popularity")
 SIZES = {"sequence": 100, "cooccurrence": 100, "content": 40, "trend": 20, "popularity": 20}
@@ -48,22 +48,18 @@ class Channels(nn.Module):
         network: fitted.
     """
 
-    event_weights: Tensor
-    recency: Tensor
     order: Tensor
     slot_channel: Tensor
 
     def __init__(self, network: SequenceNetwork) -> None:
         super().__init__()
         self.scorer = NewestScorer(network)
+        self.voices = Voices()
         place = np.concatenate([np.arange(size) for size in SIZES.values()])
         channel = np.repeat(np.arange(len(SIZES)), list(SIZES.values()))
         order = np.lexsort((channel, place))
-        age = np.arange(LAST - 1, -1, -1, dtype=np.float32)
         self.register_buffer("order", torch.from_numpy(order))
         self.register_buffer("slot_channel", torch.from_numpy(channel[order]))
-        self.register_buffer("event_weights", torch.from_numpy(EVENT_WEIGHTS))
-        self.register_buffer("recency", torch.from_numpy(DECAY**age))
 
     def forward(
         self,
@@ -83,14 +79,12 @@ class Channels(nn.Module):
     ) -> Candidates:
         """The candidates; the arguments are features, and tables as of ``blend.item_tables``."""
         sequence, known = self.scorer(item, event_type, gap_s, item_vectors)
-        recent = item[:, -LAST:]
-        voice = self.event_weights[event_type[:, -LAST:]] * self.recency
+        recent, voice = self.voices(item, event_type)
         weights = neighbour_weights[recent] * voice[:, :, None]
         cooccurrence = torch.zeros_like(sequence).scatter_add(
             1, neighbours[recent].flatten(1), weights.flatten(1)
         )
-        taste = (content_vectors[recent] * voice[:, :, None]).sum(1)
-        content = taste @ content_vectors.T
+        content = taste(content_vectors, recent, voice) @ content_vectors.T
         listed = without(available.expand(len(item), -1), excluded)
         named = [
             best(_only(known, sequence) + listed, SIZES["sequence"]),

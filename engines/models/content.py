@@ -1,90 +1,124 @@
-"""What the attributes of items say of their likeness: for items that nobody has met yet.
+"""Content: items like those that a user saw last, by attributes alone. See ``content_vectors``.
 
-    title, category, provider, price ─▶ words, weighted by rarity [I, V]
-                                    ─▶ their largest singular vectors [I, R]
-                                    ─▶ the vectors that co-occurrence gives such items [I, D]
-
-The last step is a ridge regression on the items that have been met: what two attributes have in
-common counts by how far items that have them are met by the same users.
+score of item j:  sum over the last events (i, type) of decay^age * u(type) * <c_i, c_j>
+                  + a little popularity, which is all there is without a known event
 """
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from engines.catalogue import Catalogue
+from engines.draft import Draft
+from engines.manifest import Training
+from engines.models.content_vectors import content_vectors
+from engines.models.exporting import export
 from engines.models.initial import initial_vectors
 from engines.models.interactions import Interactions
+from engines.models.listing import best, without
+from engines.models.plan import Plan
+from engines.models.sasrec import POPULARITY, item_tables
+from engines.models.top_k import padded
+from engines.models.voices import Voices, taste
+from schemas.errors import EngineError
+from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
-RANK = 256
-RIDGE = 1.0
-WORD = re.compile(r"\w+")
+KIND = "content"
+CHANNELS = ("popularity", "content")
+BATCH = 32
+K = 10
 
 
-def content_vectors(seen: Interactions, width: int) -> NDArray[np.float32]:
-    """Unit vectors float32 [I+1, width] by attributes alone; 0 for an item without any.
+class ContentLister(nn.Module):
+    """The lists of the engine.
 
     Args:
-        seen: what the regression is fitted on; equal states of PyTorch's generator give equal
-            vectors.
-        width: D.
+        k: how many items a list has.
     """
-    words = _words(seen.catalogue)
-    if words is None:
-        return np.zeros((len(seen.catalogue) + 1, width), np.float32)
-    rank = min(RANK, *words.shape)
-    left, values, _ = torch.svd_lowrank(words, q=rank, niter=4)
-    factors = left * values
-    met = torch.from_numpy(seen.popularity)
-    wanted = initial_vectors(seen, width) * (met > 0)[:, None]
-    weighted = factors * met.sqrt()[:, None].float()
-    gram = weighted.T @ weighted + RIDGE * torch.eye(rank)
-    ridge = torch.linalg.solve(gram, weighted.T @ (wanted * met.sqrt()[:, None].float()))
-    spoken = words.sum(1).to_dense() > 0  # what has no words is 0 but for rounding
-    vectors: NDArray[np.float32] = (
-        functional.normalize(factors @ ridge, dim=-1) * spoken[:, None]
-    ).numpy()
-    return vectors
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.voices = Voices()
+        self.k = k
+
+    def forward(
+        self,
+        item: Tensor,
+        event_type: Tensor,
+        excluded: Tensor,
+        item_vectors: Tensor,
+        item_popularity: Tensor,
+        available: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``scores``, ``items``, ``channels`` [B, k] of features and tables."""
+        likes = taste(item_vectors, *self.voices(item, event_type))
+        score = likes @ item_vectors.T + POPULARITY * item_popularity + available
+        scores, items = best(without(score, excluded), self.k)
+        spoken = (likes != 0).any(dim=1, keepdim=True)
+        return scores, items, spoken.long().expand(-1, self.k)
 
 
-def _words(catalogue: Catalogue) -> Tensor | None:
-    """TF-IDF of each item's words, sparse float32 [I+1, V], unit rows; None if there are none."""
-    numbers: dict[str, int] = {}
-    rows, columns = [], []
-    for row, item in enumerate(catalogue.table.to_pylist(), start=1):
-        for word in sorted(set(words_of(item))):
-            rows.append(row)
-            columns.append(numbers.setdefault(word, len(numbers)))
-    if not rows:
-        return None
-    column = np.array(columns)
-    count = np.bincount(column)
-    weight = np.where(count > 1, np.log(len(catalogue) / count), 0)[column]
-    length = np.sqrt(np.bincount(rows, weight**2, len(catalogue) + 1))[rows]
-    values = (weight / np.maximum(length, 1e-9)).astype(np.float32)
-    return torch.sparse_coo_tensor(
-        torch.from_numpy(np.stack([np.array(rows), column])),
-        torch.from_numpy(values),
-        (len(catalogue) + 1, len(numbers)),
-        check_invariants=False,
-    ).coalesce()
+@dataclass(frozen=True, eq=False)
+class ContentModel:
+    """A fitted model.
 
-
-def words_of(item: dict[str, object]) -> list[str]:
-    """The words of an item: of its title, its category and provider, and how much it costs.
-
-    >>> words_of({"title": "Oak Lamp", "category": "light", "price": 30.0, "provider": None})
-    ['oak', 'lamp', 'category=light', 'price=5']
+    Args:
+        catalogue: the I items, most popular first.
+        vectors: float32 [I+1, D].
+        popularity: float64 [I+1].
+        training: range and size of the log.
+        parameters: for the manifest.
     """
-    words = WORD.findall(str(item["title"] or "").lower())
-    words += [f"{name}={item[name]}" for name in ("category", "provider") if item[name]]
-    price = item["price"]
-    if isinstance(price, float) and price > 0:
-        words.append(f"price={round(np.log2(price))}")
-    return words
+
+    catalogue: Catalogue
+    vectors: NDArray[np.float32]
+    popularity: NDArray[np.float64]
+    training: Training
+    parameters: dict[str, int | float | str]
+
+    def draft(
+        self, *, batch: int = BATCH, k: int = K, excluded_slots: int = EXCLUDED_SLOTS
+    ) -> Draft:
+        """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
+        widths = {"item": HISTORY_SLOTS, "event_type": HISTORY_SLOTS, "excluded": excluded_slots}
+        capacity = padded(max(len(self.vectors), k), k)
+        tables: dict[str, NDArray[Any]] = item_tables(self.vectors, self.popularity, capacity)
+        return Draft(
+            model=export(KIND, ContentLister(k).eval(), widths, tables, batch=batch, k=k),
+            catalogue=self.catalogue,
+            batch=batch,
+            k=k,
+            input_widths=widths,
+            channels=CHANNELS,
+            tables=tables,
+            kind=KIND,
+            training=self.training,
+            parameters=self.parameters,
+        )
+
+
+def fit(seen: Interactions, plan: Plan) -> ContentModel:
+    """Fit on a log whose items have attributes.
+
+    Raises:
+        EngineError: none has.
+    """
+    train = plan.split(seen).train
+    torch.manual_seed(plan.seed)
+    wanted = initial_vectors(train, plan.shape.width)
+    vectors = content_vectors(train, wanted, plan.encode).numpy()
+    if not vectors.any():
+        raise EngineError(
+            "there is nothing to tell items by",
+            expected="a title, category, provider, price or vector of some items",
+            received="a log without any",
+            fix="give them with --items, or train another model",
+        )
+    parameters: dict[str, int | float | str] = {"width": plan.shape.width, "seed": plan.seed}
+    return ContentModel(seen.catalogue, vectors, train.popularity, seen.training, parameters)

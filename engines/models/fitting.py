@@ -1,7 +1,7 @@
 """Fits a sequence network to a log: seeded, stopped early, resumed after a kill, on all GPUs.
 
     epoch: batches of windows in an order of chance ─▶ loss ─▶ AdamW
-           validation: place of each held-out event ─▶ NDCG@10 ─▶ the best weights are kept
+           validation: place of each held-out event ─▶ NDCG@100 ─▶ the best weights are kept
            checkpoint: everything, written beside the old one and renamed
 
 Order, draws and dropout of an epoch follow from the seed and its number, so a fit that goes on from
@@ -35,7 +35,8 @@ from engines.models.trainee import Draws, Trainee
 from engines.models.windows import Batch, Windows
 from schemas.errors import EngineError
 
-K = 10  # of the NDCG that says which epoch is best
+K = 100
+"""Of the NDCG that says which epoch is best; that of 10 swings by a tenth from one to the next."""
 JUDGED = 256  # windows judged at once: their logits over all items are in memory together
 
 
@@ -76,7 +77,7 @@ class Fitted:
         network: on the CPU, ready to be asked.
         vectors: float32 [I+1, D] unit vectors of the items; that of the unknown one is 0.
         epoch: the best one, from 1.
-        ndcg: NDCG@10 of the validation after each epoch.
+        ndcg: NDCG@100 of the validation after each epoch.
     """
 
     network: SequenceNetwork
@@ -208,7 +209,7 @@ class _Worker:
         return nullcontext()
 
     def _judge(self) -> float:
-        """NDCG@10 of the validation, as the first process finds it."""
+        """NDCG@100 of the validation, as the first process finds it."""
         found = torch.zeros(1, device=self.device)
         rows = np.arange(len(self.job.validation))
         if self.rank == 0 and len(rows):

@@ -38,7 +38,8 @@ class Interactions:
         event_type: uint8 [E].
         time_ms: int64 [E] ms since 1970.
         catalogue: the I items, most popular first: a tie, which goes to the lower index, goes to
-            the more popular item.
+            the more popular item. Items of which only attributes are known come last.
+        vectors: float32 [I+1, V] as given with the items, 0 where none was; V may be 0.
         training: range and size of the log.
     """
 
@@ -47,6 +48,7 @@ class Interactions:
     event_type: NDArray[np.uint8]
     time_ms: NDArray[np.int64]
     catalogue: Catalogue
+    vectors: NDArray[np.float32]
     training: Training
 
     @classmethod
@@ -60,14 +62,20 @@ class Interactions:
 
         Args:
             events: in any order; at equal times of one user the order of arrival counts.
-            attributes: item id -> title, category, price, provider, as far as known.
+            attributes: item id -> title, category, price, provider and vector, as far as known.
             log: what to call the log in the manifest.
 
         Raises:
-            EngineError: no event speaks for an item, or two item ids share a hash.
+            EngineError: no event speaks for an item, two item ids share a hash, or vectors differ
+                in length.
         """
         columns, users, items = _read(events)
         user, item, event_type, time_ms = columns
+        attributes = attributes or {}
+        met = set(items)
+        items += [
+            new for new, known in attributes.items() if new not in met and any(known.values())
+        ]
         counts = np.bincount(item, minlength=len(items))
         by_popularity = sorted(range(len(items)), key=lambda at: (-counts[at], items[at]))
         index = np.empty(len(items), np.int64)
@@ -80,6 +88,7 @@ class Interactions:
             event_type=event_type[order].astype(np.uint8),
             time_ms=time_ms[order],
             catalogue=Catalogue.build(ids, counts[by_popularity], attributes),
+            vectors=_vectors(ids, attributes),
             training=Training(
                 log=log,
                 events=len(item),
@@ -125,3 +134,31 @@ def _read(events: Iterable[Event]) -> tuple[list[NDArray[np.int64]], int, list[s
             fix="name another log",
         )
     return [np.frombuffer(column, np.int64) for column in columns], len(users), list(items)
+
+
+def _vectors(ids: list[str], attributes: Mapping[str, Mapping[str, Any]]) -> NDArray[np.float32]:
+    """The vectors given with the items, [I+1, V]."""
+    given = {
+        row: vector
+        for row, item_id in enumerate(ids, start=1)
+        if (vector := attributes.get(item_id, {}).get("vector")) is not None
+    }
+    widths = sorted({len(vector) for vector in given.values()})
+    if len(widths) > 1:
+        raise EngineError(
+            "the vectors of the items differ in length",
+            expected="one length",
+            received=", ".join(map(str, widths)),
+            fix="make all of them with one encoder",
+        )
+    vectors = np.zeros((len(ids) + 1, max(widths, default=0)), np.float32)
+    for row, vector in given.items():
+        vectors[row] = vector
+    if not np.isfinite(vectors).all():
+        raise EngineError(
+            "a vector of an item is not finite",
+            expected="numbers",
+            received="NaN or infinity",
+            fix="leave the vector of that item out",
+        )
+    return vectors

@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from engines.catalogue import Catalogue
 from engines.models.interactions import Interactions
 from engines.models.split import Split
 
@@ -48,7 +50,7 @@ class FitSettings:
         ahead: share of the targets that are not the next event but a later one.
     """
 
-    epochs: int = 30
+    epochs: int = 20
     patience: int = 5
     learning_rate: float = 3e-3
     warm_up: int = 200
@@ -73,6 +75,8 @@ class Plan:
         validate_from_ms: events from this time on only judge the model; None: the newest event of
             some users does.
         checkpoints: folder for what lets a fit go on after it was interrupted.
+        encode: makes vectors of titles, such as `engines.models.text.minilm`; None: their words
+            alone count.
         told: hears of progress.
         head_weights: how much each kind of event counts when candidates are ranked.
     """
@@ -82,6 +86,7 @@ class Plan:
     fit: FitSettings = FitSettings()
     validate_from_ms: int | None = None
     checkpoints: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="headrace-")))
+    encode: Callable[[Catalogue], Any] | None = None
     told: Told = lambda done, total, note: None
     head_weights: Mapping[str, float] = field(
         default_factory=lambda: {"click": 1.0, "cart": 1.0, "purchase": 1.0}

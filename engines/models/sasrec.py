@@ -109,7 +109,7 @@ def fit(seen: Interactions, plan: Plan) -> SasrecModel:
             "seed": plan.seed,
             "epoch": fitted.epoch,
         },
-        metrics={"validation_ndcg@10": max(fitted.ndcg)} if len(job.validation) else {},
+        metrics={"validation_ndcg@100": max(fitted.ndcg)} if len(job.validation) else {},
     )
 
 

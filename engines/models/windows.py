@@ -11,7 +11,6 @@ function, as in serving.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -134,7 +133,7 @@ class Windows:
         events = places[filled]
         histories = Histories(
             lengths=length,
-            item_hash=self._hashes[self.seen.item[events] - 1],
+            item_hash=self.seen.catalogue.hashes[self.seen.item[events]],
             event_type=self.seen.event_type[events],
             event_time=self.seen.time_ms[events],
             excluded_lengths=np.zeros(len(rows), np.int64),
@@ -145,8 +144,3 @@ class Windows:
         target = np.zeros(filled.shape, np.int64)
         target[filled] = self.seen.item[events + 1]
         return Batch(features(histories, self.seen.catalogue), target)
-
-    @cached_property
-    def _hashes(self) -> NDArray[np.uint64]:
-        hashes: NDArray[np.uint64] = self.seen.catalogue.table["item_hash"].to_numpy()
-        return hashes

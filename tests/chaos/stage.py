@@ -46,7 +46,7 @@ def headrace(settings: Settings, *words: str) -> Told:
         text=True,
         timeout=PATIENCE_S + 120,
     )
-    assert done.stdout, done.stderr
+    assert done.stdout, (done.returncode, done.stderr)
     return Told(done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr)
 
 

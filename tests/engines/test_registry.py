@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from engines import disk, registry
+from engines import disk
 from engines.registry import Entry, Registry
 from schemas.errors import BundleRefused, EngineError
 from tests.engines.examples import events, fit, spoil
+from tests.engines.full_disk import full_disk
 
 DRAFT = fit(events("abcd", "abd")).draft(batch=2, k=3)
 
@@ -57,7 +59,7 @@ def test_the_list_shows_which_one_is_active(store: Registry) -> None:
 def test_every_activation_counts_rolling_back_too(store: Registry) -> None:
     store.add(DRAFT, "shop")
     store.add(DRAFT, "shop")
-    seen = [store.activate("shop", version) for version in ("1", "2", "1", "1")]
+    seen = [store.activate("shop", version, force=True) for version in ("1", "2", "1", "1")]
     assert [active.engine_seq for active in seen] == [1, 2, 3, 4]
     assert store.active().label == "shop@1"
 
@@ -130,15 +132,16 @@ def test_a_crash_while_activating_leaves_the_old_one_active(
 ) -> None:
     store.add(DRAFT, "shop")
     before = store.activate("shop")
+    whole = disk.write_flushed
 
     def crash(path: Path, data: bytes) -> None:
         path.write_bytes(data[:10])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registry, "write_flushed", crash)
+    monkeypatch.setattr(disk, "write_flushed", crash)
     with pytest.raises(KeyboardInterrupt):
         store.activate("shop")
-    monkeypatch.setattr(registry, "write_flushed", disk.write_flushed)
+    monkeypatch.setattr(disk, "write_flushed", whole)
     assert store.active() == before
     assert store.activate("shop").engine_seq == 2
 
@@ -152,21 +155,27 @@ def test_what_a_killed_writer_left_is_invisible_and_swept_away(store: Registry) 
     assert not left.exists()
 
 
-def _write(folder: Path, times: int, start: Barrier) -> None:
+def _write(folder: Path, times: int, start: Barrier, told: Queue[list[int]]) -> None:
     start.wait()
+    seen = []
     for _ in range(times):
         Registry(folder).add(DRAFT, "shop")
-        Registry(folder).activate("shop")
+        seen.append(Registry(folder).activate("shop", force=True).engine_seq)
+    told.put(seen)
 
 
 def test_two_writers_take_turns(store: Registry) -> None:
     spawn = multiprocessing.get_context("spawn")
-    start = spawn.Barrier(2)
-    writers = [spawn.Process(target=_write, args=(store.store, 10, start)) for _ in range(2)]
+    start, told = spawn.Barrier(2), spawn.Queue()
+    writers = [spawn.Process(target=_write, args=(store.store, 10, start, told)) for _ in range(2)]
     for writer in writers:
         writer.start()
+    one, other = (told.get() for _ in writers)
     for writer in writers:
         writer.join()
+    assert one == sorted(one)
+    assert other == sorted(other)
+    assert sorted(one + other) == list(range(1, 21))
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert [entry.version for entry in store.list()] == [str(number) for number in range(1, 21)]
     assert store.active().engine_seq == 20
@@ -176,3 +185,16 @@ def test_active_json_holds_the_hash_of_the_manifest(store: Registry) -> None:
     folder = store.add(DRAFT, "shop").folder
     expected = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     assert store.activate("shop").manifest_sha256 == expected
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "items.arrow"])
+def test_a_full_disk_leaves_no_part_of_a_bundle(store: Registry, name: str) -> None:
+    sizes = {file.name: file.stat().st_size for file in store.add(DRAFT, "shop").folder.iterdir()}
+    with (
+        full_disk(sizes[name] - 1),
+        pytest.raises(EngineError, match=r"shop@2 cannot be written[\s\S]*free the disk"),
+    ):
+        store.add(DRAFT, "shop")
+    assert [entry.version for entry in store.list()] == ["1"]
+    assert [folder.name for folder in (store.store / "shop").iterdir()] == ["1"]
+    assert store.add(DRAFT, "shop").label == "shop@2"

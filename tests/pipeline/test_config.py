@@ -73,6 +73,9 @@ def test_headrace_toml_of_the_working_folder_is_found() -> None:
     [
         ("job.python_metrics", "false", False),
         ("job.epoch", "12", 12),
+        ("gate.min_overlap", "1", 1.0),
+        ("gate.max_ndcg_drop", "0.25", 0.25),
+        ("train.learning_rate", "1e-05", 1e-5),
         ("engine.store", "a/b", Path("a/b")),
         ("job.name", "7", "7"),
     ],
@@ -167,6 +170,15 @@ def test_a_profile_lives_as_long_as_late_events_may_come() -> None:
     assert "at least 5000" in expected
     assert received == "4999"
     assert "profile.expire_after_ms = 5000" in fix
+
+
+def test_a_gate_that_tests_too_few_users_for_a_pass_is_refused() -> None:
+    with pytest.raises(
+        SettingsError, match=r"gate\.users is wrong[\s\S]*at least 100, gate\.min_users"
+    ):
+        load_settings(flags={"gate.users": 99}, environ={})
+    few = {"gate.users": 99, "gate.min_users": 99}
+    assert load_settings(flags=few, environ={}).gate.users == 99
 
 
 def test_no_sum_of_times_overflows_a_long() -> None:

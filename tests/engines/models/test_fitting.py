@@ -71,7 +71,7 @@ def test_a_rule_is_learnt_and_the_best_epoch_kept(tmp_path: Path) -> None:
     assert np.linalg.norm(fitted.vectors, axis=1).tolist() == pytest.approx([0] + [1] * ITEMS)
     done, total, note = told[-1]
     assert done == total
-    assert note == f"epoch {len(fitted.ndcg)}: NDCG@10 {fitted.ndcg[-1]:.4f}"
+    assert note == f"epoch {len(fitted.ndcg)}: NDCG@100 {fitted.ndcg[-1]:.4f}"
     assert [done for done, _, _ in told[:-1]] == sorted(done for done, _, _ in told[:-1])
 
 

@@ -128,7 +128,7 @@ def test_a_fit_says_how_it_was_made(tmp_path: Path) -> None:
     assert manifest.model == "sasrec"
     assert manifest.parameters["width"] == 8
     assert manifest.parameters["seed"] == 5
-    assert 0 <= manifest.metrics["validation_ndcg@10"] <= 1
+    assert 0 <= manifest.metrics["validation_ndcg@100"] <= 1
     assert manifest.catalogue_size == 30
 
 
