@@ -111,11 +111,24 @@ def forget(
 
 
 @command
-def rerank(call: Call, user: User) -> Result:
-    """Order a list for a user without waiting for an event.
+def rerank(
+    call: Call,
+    user: Annotated[
+        str | None, typer.Option(help="For whom. [default: all with a list of an earlier engine]")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Orders a second, for all of them.")] = 100.0,
+) -> Result:
+    """Order lists from the active engine without waiting for events.
 
-    Example: headrace rerank --user user-00042
+    After an activation it brings everybody a list of the new engine: those who do something get
+    one by themselves.
+
+    Example: headrace rerank --rate 200
     """
+    if user is None:
+        from pipeline.rerank import rerank_idle
+
+        return rerank_idle(call.settings, rate, call.console)
     from pipeline import produce
 
     return produce.send_control(call.settings, user, "rerank")

@@ -70,8 +70,7 @@ def status(settings: Settings, rest: FlinkRest) -> dict[str, Any]:
         if job := find(settings, rest):
             facts = {"job_id": job["jid"], "state": job["state"], "url": rest.url}
             facts = job_facts(settings, rest, job)
-    if facts:
-        facts["engines"] = read_states(suspects_folder(settings))
+            facts["engines"] = read_states(suspects_folder(settings))
     return {"broker": local.status(settings), "job": facts}
 
 

@@ -106,6 +106,18 @@ def already_sent(settings: Settings, start: Standing, unsure: Iterable[UserEvent
     return ids.intersection(_event_ids(messages, framing.decoder(settings, "user_event")))
 
 
+def control_order(
+    user_id: str, action: Literal["forget", "rerank"], as_of_ms: int | None = None
+) -> dict[str, Any]:
+    """A new order, as of now unless a time is given."""
+    return {
+        "control_id": uuid.uuid4().hex,
+        "user_id": user_id,
+        "action": action,
+        "as_of": now_ms() if as_of_ms is None else as_of_ms,
+    }
+
+
 def send_control(
     settings: Settings,
     user_id: str,
@@ -127,12 +139,7 @@ def send_control(
     topic = settings.kafka.control_topic
     kafka.partitions_of(settings.kafka, topic)
     check_rights(settings.kafka, writes=[topic])
-    order = {
-        "control_id": uuid.uuid4().hex,
-        "user_id": user_id,
-        "action": action,
-        "as_of": now_ms() if as_of_ms is None else as_of_ms,
-    }
+    order = control_order(user_id, action, as_of_ms)
     value = framing.encoder(settings, "control").encode(order)
     answers: list[tuple[Any, Any]] = []
     producer = new_producer(settings)

@@ -288,7 +288,7 @@ class SwapSettings(Section):
     max_latency_ratio: float = Field(
         default=10.0,
         gt=0,
-        description="How many times as long as the old one's a list may take it, by medians.",
+        description="How many times as long as the old one it may take for a row, by medians.",
     )
     probation_s: float = Field(
         default=60.0, ge=0, description="How long the old one is kept to fall back to."
@@ -326,10 +326,10 @@ class TrainSettings(Section):
         description="Width of a sequence network and of its item vectors.",
     )
     blocks: int = Field(
-        default=2, ge=1, le=64, description="Attention blocks of a sequence network."
+        default=1, ge=1, le=64, description="Attention blocks of a sequence network."
     )
     dropout: float = Field(
-        default=0.5, ge=0, lt=1, description="Share of the numbers that training sets to 0."
+        default=0.4, ge=0, lt=1, description="Share of the numbers that training sets to 0."
     )
     text_encoder: Literal["", "minilm"] = Field(
         default="",

@@ -54,6 +54,7 @@ class Engine:
         self.active = active
         self._catalogue = bundle.catalogue
         self._slots = bundle.manifest.history_slots
+        self._batch = bundle.manifest.batch
         self._backend = OnnxBackend(bundle, threads=settings.threads)
         self._backend.activate()
         self._backend.warm_up()
@@ -76,6 +77,10 @@ class Engine:
         """
         tensors = features(requests.histories(self._slots), self._catalogue)
         return self._backend.run(tensors)
+
+    def rows(self, requests: Requests) -> int:
+        """How many rows the model is run on for these, pads among them: what time goes by."""
+        return -(-len(requests) // self._batch) * self._batch
 
     def encode(self, users: Sequence[str], requests: Requests, ranked: RankedBatch) -> list[bytes]:
         """``[n]`` Avro values."""

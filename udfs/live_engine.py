@@ -87,10 +87,11 @@ class LiveEngine:
             ranked = self._rescued(requests, error)
         seconds = self._clock() - started
         self.inference_s += seconds
+        seconds_a_row = seconds / self.engine.rows(requests)
         if self._trial:
-            self._trial.show(Shown(requests, self.engine.hashes(ranked), seconds))
+            self._trial.show(Shown(requests, self.engine.hashes(ranked), seconds_a_row))
         if self._probation:
-            self._probation.seconds_a_list.append(seconds / len(requests))
+            self._probation.seconds_a_row.append(seconds_a_row)
         return self.engine.encode(users, requests, ranked)
 
     def _between_batches(self) -> None:
@@ -128,7 +129,7 @@ class LiveEngine:
         self._probation = _Probation(
             self.engine,
             until,
-            verdict.old_seconds_a_list,
+            verdict.old_seconds_a_row,
             deque(maxlen=self._settings.shadow_batches),
         )
         self.engine = verdict.engine
@@ -136,8 +137,8 @@ class LiveEngine:
 
     def _watch(self, probation: _Probation) -> None:
         """End a probation, one way or the other."""
-        times = probation.seconds_a_list
-        ratio = median(times) / max(probation.old_seconds_a_list, 1e-9) if times else 0.0
+        times = probation.seconds_a_row
+        ratio = median(times) / max(probation.old_seconds_a_row, 1e-9) if times else 0.0
         if len(times) == times.maxlen and ratio > self._settings.max_latency_ratio:
             self._fall_back(probation, f"too slow: latency ratio {ratio:.2f}")
         elif self._clock() >= probation.until:
@@ -175,11 +176,11 @@ class _Probation:
     Attributes:
         old: to fall back to.
         until: by the clock.
-        old_seconds_a_list: what it needed.
-        seconds_a_list: of the new one, of its last batches.
+        old_seconds_a_row: what it needed.
+        seconds_a_row: of the new one, of its last batches.
     """
 
     old: Engine
     until: float
-    old_seconds_a_list: float
-    seconds_a_list: deque[float]
+    old_seconds_a_row: float
+    seconds_a_row: deque[float]

@@ -34,7 +34,7 @@ class TrialSettings:
     Attributes:
         shadow_batches: batches that it ranks beside the old one.
         min_overlap: mean share of items, 0..1, that its lists must have in common with the old.
-        max_latency_ratio: of the medians of the times a list that the two need.
+        max_latency_ratio: of the medians of the times a row that the two need.
         probation_s: how long after a swap the old one is kept, to fall back to.
     """
 
@@ -51,16 +51,13 @@ class Shown:
     Attributes:
         requests: of it.
         hashes: uint64 [n, k] of its lists.
-        seconds: that the engine took.
+        seconds_a_row: that the engine took, of a row of its model, pads among them: the same for
+            few users as for many.
     """
 
     requests: Requests
     hashes: NDArray[np.uint64]
-    seconds: float
-
-    @property
-    def seconds_a_list(self) -> float:
-        return self.seconds / max(len(self.requests), 1)
+    seconds_a_row: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +67,12 @@ class Verdict:
     Attributes:
         engine: if it was accepted.
         reason: of a refusal; else the figures.
-        old_seconds_a_list: median of what the old one needed in the meantime.
+        old_seconds_a_row: median of what the old one needed in the meantime.
     """
 
     engine: Engine | None
     reason: str
-    old_seconds_a_list: float = 0.0
+    old_seconds_a_row: float = 0.0
 
 
 class Trial:
@@ -138,8 +135,8 @@ class Trial:
                 return Verdict(None, "given up: another engine was activated")
             started = self._clock()
             ranked = engine.rank(batch.requests)
-            own.append((self._clock() - started) / len(batch.requests))
-            old.append(batch.seconds_a_list)
+            own.append((self._clock() - started) / engine.rows(batch.requests))
+            old.append(batch.seconds_a_row)
             overlaps += _overlaps(engine.hashes(ranked), batch.hashes)
         overlap, ratio = float(np.mean(overlaps)), median(own) / max(median(old), 1e-9)
         figures = f"overlap {overlap:.3f}, latency ratio {ratio:.2f}, {len(overlaps)} lists"

@@ -29,10 +29,10 @@ class Shape:
     """
 
     width: int = 64
-    blocks: int = 2
+    blocks: int = 1
     heads: int = 2
     hidden: int = 4
-    dropout: float = 0.5
+    dropout: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class FitSettings:
     warm_up: int = 200
     events: int = 512
     negatives: int = 1024
-    ahead: float = 0.3
+    ahead: float = 0.15
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """That of batch ``step`` of ``steps``, from 0."""

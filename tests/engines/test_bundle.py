@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "metric that is not finite": (claim(metrics={"ndcg@10": float("nan")}), "metrics"),
     "no model among the files": (
         lambda folder: spoil(folder, lambda manifest: manifest["files"].pop("model.onnx")),
-        r"files model\.onnx and items\.arrow",
+        r"files \['items\.arrow', 'model\.onnx'\]",
     ),
     "unknown input": (reshape("inputs", 0, name="mood"), r"inputs out of[\s\S]*mood"),
     "wrong input type": (reshape("inputs", 0, dtype="float32"), "inputs out of"),

@@ -17,6 +17,7 @@ from onnx import helper
 
 from engines.registry import Registry
 from pipeline.config import Settings, with_values
+from pipeline.quarantine import suspects_folder
 from pipeline.scratch import job_environment, started, wait_until_running
 from pipeline.sources.synthetic import Shop
 from tests.chaos.stage import headrace
@@ -26,6 +27,7 @@ from tests.integration.conftest import START_MS, read_lists, send
 from tests.integration.reference import Record, decoded
 from tests.integration.test_run import Seen, expected_states, job_settings, states_in
 from tests.waiting import until
+from udfs.state_file import read_states
 
 pytestmark = pytest.mark.real
 
@@ -48,9 +50,7 @@ class Play:
         self.sent += send(self.settings, self.settings.kafka.events_topic, chunk)
 
     def engine_state(self) -> dict[str, Any]:
-        told = headrace(self.settings, "status").result["job"]["engines"]
-        assert len(told) == 1
-        state: dict[str, Any] = told[0]
+        [state] = read_states(suspects_folder(self.settings))
         return state
 
     def activated(
@@ -112,7 +112,7 @@ def test_a_running_job_takes_good_engines_only(
 ) -> None:
     settings = with_values(
         job_settings(broker_settings, tmp_path_factory.mktemp("swap"), "at-least-once"),
-        {"swap.shadow_batches": 3, "swap.min_overlap": 0.0},
+        {"swap.shadow_batches": 3, "swap.min_overlap": 0.0, "swap.max_latency_ratio": 50.0},
     )
     registry = Registry(settings.engine.store)
     log = scenario.hostile_log(Shop(seed=4, users=80), START_MS, 20_000)
@@ -149,11 +149,23 @@ def test_a_running_job_takes_good_engines_only(
 
         expected = expected_states(settings, sorted(play.sent))
         seen.wait_for(expected.keys())
+        newest_seq = registry.activate("good", force=True).engine_seq
+        until(lambda: everybody_has(settings, newest_seq), "lists of the engine activated last")
+        assert headrace(settings, "status").result["job"]["engines"] == [play.engine_state()]
         assert headrace(settings, "stop").exit_code == 0
         job.wait(60)
     lists = [decoded(value) for _, value, _ in read_lists(settings) if value is not None]
-    assert states_in(lists) == expected
-    seqs = [one["engine_seq"] for one in lists]
-    assert seqs == sorted(seqs)
-    assert set(seqs) == {1, 2}
-    assert {(one["engine"], one["engine_seq"]) for one in lists} == {("tiny@1", 1), ("good@1", 2)}
+    assert states_in([one for one in lists if one["cause"] == "event"]) == expected
+    newest: dict[str, int] = {}
+    for one in lists:
+        assert one["engine_seq"] >= newest.get(one["user_id"], 1)
+        newest[one["user_id"]] = one["engine_seq"]
+    made_by = {(one["engine"], one["engine_seq"]) for one in lists}
+    assert made_by == {("tiny@1", 1), ("good@1", 2), ("good@1", newest_seq)}
+
+
+def everybody_has(settings: Settings, engine_seq: int) -> bool:
+    """Whether all have a list of this engine; whoever has none is ordered one."""
+    told = headrace(settings, "rerank", "--rate", "2000").result
+    assert told["engine_seq"] == engine_seq
+    return told["users"] > 0 == told["ordered"]

@@ -77,7 +77,7 @@ def test_titles_come_from_the_active_engine(store: Settings) -> None:
 def test_wrong_names_are_refused(store: Settings, log: Path) -> None:
     with pytest.raises(EngineError, match="no such model") as error:
         train(store, "oracle", "jsonl", log)
-    assert error.value.expected == "cooccurrence, sasrec"
+    assert error.value.expected == "cooccurrence, content, sasrec, blend"
     with pytest.raises(SourceError):
         train(store, "cooccurrence", "jsonl", log.with_name("none.jsonl"))
 

@@ -46,10 +46,10 @@ def test_a_worker_that_opens_the_operator_is_set_before_it_loads_the_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = Mock()
-    for name in ("end_with_the_jvm", "without_sampling", "ranker", "FlightRecorder"):
+    for name in ("end_with_the_jvm", "without_sampling", "live_engine", "FlightRecorder"):
         monkeypatch.setattr(udfs.rank, name, getattr(calls, name))
     settings = SimpleNamespace(suspects=Path("suspects"), metrics=False)
     Rank(settings).open(Mock())
     made = [name for name, *_ in calls.mock_calls]
     assert sorted(made[:2]) == ["end_with_the_jvm", "without_sampling"]
-    assert "ranker" in made[2:]
+    assert "live_engine" in made[2:]

@@ -308,3 +308,14 @@ def test_the_state_lies_where_it_is_looked_for(tmp_path: Path) -> None:
     assert len(list((tmp_path / "engines").iterdir())) == 2
     assert json.dumps(read_states(tmp_path))
     third.write(EngineState("new@1", 2, "serving"))
+
+
+def test_few_users_are_no_slower_than_many(play: Play) -> None:
+    """A model runs on whole batches: what one user costs is what eight do."""
+    play.add("new", seed=12)
+    play.activate("new")
+    play.until("probation")
+    play.batch = play.batch[:1]
+    for _ in range(10):
+        play.live.rank(["user-0"], play.batch)
+    assert play.told[-1].state == "probation"

