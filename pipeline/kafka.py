@@ -15,7 +15,7 @@ from pipeline.security import FIXES
 from schemas.errors import KafkaError
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
+    from confluent_kafka import Consumer, Message, TopicPartition
     from confluent_kafka import KafkaError as Reason
     from confluent_kafka.admin import AdminClient
 
@@ -138,6 +138,30 @@ def reader(
             raise wrapped(error.args[0], settings.kafka) from error
     consumer.assign(places)
     return consumer
+
+
+def committed(
+    kafka: KafkaSettings, group: str, places: list[TopicPartition]
+) -> list[TopicPartition]:
+    """What a group has committed of partitions, below 0 where nothing.
+
+    By a consumer that never joins the group: librdkafka's admin client reads a null pointer when
+    the group's coordinator is still being chosen or loaded
+    (confluentinc/confluent-kafka-javascript, issue 374).
+
+    Raises:
+        KafkaError: no broker answers, or the group may not be read.
+    """
+    from confluent_kafka import Consumer, KafkaException
+
+    consumer = Consumer(consumer_config(kafka) | {"group.id": group})
+    try:
+        found: list[TopicPartition] = consumer.committed(places, timeout=ANSWER_S)
+    except KafkaException as error:
+        raise wrapped(error.args[0], kafka) from error
+    finally:
+        consumer.close()
+    return found
 
 
 def read_to_end(

@@ -49,7 +49,7 @@ def reported_offsets(rest: FlinkRest, job_id: str) -> dict[tuple[str, int], int]
 
 def offsets(settings: Settings) -> tuple[dict[tuple[str, int], int], dict[tuple[str, int], int]]:
     """Committed offsets of the job's consumer group, and end offsets, by topic and partition."""
-    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+    from confluent_kafka import TopicPartition
     from confluent_kafka.admin import OffsetSpec
 
     topics = (settings.kafka.events_topic, settings.kafka.control_topic)
@@ -58,10 +58,8 @@ def offsets(settings: Settings) -> tuple[dict[tuple[str, int], int], dict[tuple[
         for topic in topics
         for partition in range(partitions_of(settings.kafka, topic))
     ]
+    committed = access.committed(settings.kafka, settings.job.name, places)
     with reaching(settings.kafka) as admin:
-        group = ConsumerGroupTopicPartitions(settings.job.name, places)
-        answers = admin.list_consumer_group_offsets([group], request_timeout=access.ANSWER_S)
-        committed = answers[settings.job.name].result().topic_partitions
         newest = {place: OffsetSpec.latest() for place in places}
         ends = admin.list_offsets(newest, request_timeout=access.ANSWER_S)
         return by_place(committed), {

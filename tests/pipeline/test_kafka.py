@@ -60,3 +60,19 @@ def test_reading_to_the_end_gives_everything_and_a_key_only_its_partition(
     assert len({message.partition() for message in of_user}) == 1
     mine = [int(message.value()) for message in of_user if message.key() == b"user-7"]
     assert mine == list(range(7, 200, 20))
+
+
+@pytest.mark.real
+def test_what_a_group_has_committed_is_told_without_joining_it(settings: Settings) -> None:
+    from confluent_kafka import Consumer, TopicPartition
+
+    topic = settings.kafka.events_topic
+    places = [TopicPartition(topic, partition) for partition in range(2)]
+    before = kafka.committed(settings.kafka, "a-group", places)
+    assert all(place.offset < 0 for place in before)
+    member = Consumer(kafka.consumer_config(settings.kafka) | {"group.id": "a-group"})
+    member.commit(offsets=[TopicPartition(topic, 1, 17)], asynchronous=False)
+    found = kafka.committed(settings.kafka, "a-group", places)
+    assert found[0].offset < 0
+    assert found[1].offset == 17
+    member.close()
