@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -24,6 +24,10 @@ from engines.models.interactions import Event, Interactions
 from engines.models.plan import Shape
 from engines.models.sasrec import SasrecModel
 from schemas.profile import PROFILE_DTYPE
+
+if TYPE_CHECKING:
+    from engines.models.blend import BlendModel
+    from engines.models.content import ContentModel
 
 CLICK = 3
 
@@ -70,6 +74,39 @@ def random_sasrec(items: int, seed: int = 0) -> SasrecModel:
     return SasrecModel(
         log.catalogue, network.eval(), vectors.numpy(), log.popularity, log.training, {}, {}
     )
+
+
+def random_content(items: int, seed: int = 0) -> ContentModel:
+    """A model of items "0", "1", ... whose vectors say nothing."""
+    from engines.models.content import ContentModel
+
+    like = random_sasrec(items, seed)
+    return ContentModel(like.catalogue, like.vectors, like.popularity, like.training, {})
+
+
+def random_blend(items: int, seed: int = 0) -> BlendModel:
+    """A model of items "0", "1", ... with a network that was never fitted."""
+    from engines.models.blend import BlendModel, item_tables
+    from engines.models.channels import Channels
+    from engines.models.ranker import HEADS, Ranker
+
+    like = random_sasrec(items, seed)
+    chance = np.random.default_rng(seed)
+    clicked = chance.integers(0, items, (200, 12))
+    log = [
+        *(
+            (f"user-{user}", str(item), CLICK, 1)
+            for user, row in enumerate(clicked)
+            for item in row
+        ),
+        *(("all", str(item), CLICK, 0) for item in range(items)),
+    ]
+    seen = Interactions.read(log)
+    content = np.roll(like.vectors, 1, axis=1)
+    tables = item_tables(seen, like.vectors, cooccurrence.fit(seen), content)
+    ranker = Ranker(dict.fromkeys(HEADS, 1.0)).eval()
+    channels = Channels(like.network).eval()
+    return BlendModel(seen.catalogue, channels, ranker, tables, seen.training, {}, {})
 
 
 def random_profiles(n: int, items: int, seed: int = 0) -> NDArray[np.void]:

@@ -20,6 +20,8 @@ from engines.registry import Registry
 from schemas.errors import EngineError
 from tests.engines.examples import (
     inputs,
+    random_blend,
+    random_content,
     random_model,
     random_profiles,
     random_sasrec,
@@ -40,7 +42,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return opened(tmp_path_factory.mktemp("store"), random_model(ITEMS).draft(batch=16))
 
 
-@pytest.fixture(scope="module", params=[random_model, random_sasrec])
+@pytest.fixture(scope="module", params=[random_model, random_content, random_sasrec, random_blend])
 def each(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
     """One of every model."""
     return opened(tmp_path_factory.mktemp("store"), request.param(ITEMS).draft(batch=16))
