@@ -56,11 +56,13 @@ class SequenceNetwork(nn.Module):
             asked: L or less.
         """
         x = self.dropout(vectors * math.sqrt(self.shape.width)) + self.types(event_type)
-        place = torch.arange(item.shape[1], device=item.device)
-        between = place[:, None] - place
+        length = item.shape[1]
+        rows = length if len(self.blocks) > 1 else asked  # a last block looks back from these only
+        place = torch.arange(length, device=item.device)
+        between = place[-rows:, None] - place
         # An event looks at itself, and back at all known ones.
         allowed = (between == 0) | ((between > 0) & (item != 0)[:, None, :])
-        near = hats((gap_s[:, None, :] - gap_s[:, :, None]).clamp(min=0))
+        near = hats((gap_s[:, None, :] - gap_s[:, -rows:, None]).clamp(min=0))
         for block in self.blocks[:-1]:
             x = block(x, near, allowed)
         x = self.blocks[-1](x, near[:, -asked:], allowed[:, -asked:])
