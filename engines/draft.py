@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from engines.bundle import Bundle
 from engines.catalogue import Catalogue
 from engines.disk import flush_folder, write_flushed
 from engines.features import FEATURES
@@ -97,6 +98,26 @@ class Draft:
                 expected=first["msg"],
                 received=repr(first["input"])[:200],
             ) from error
+
+
+def draft_of(bundle: Bundle) -> Draft:
+    """What a bundle was made of, for another version of it."""
+    manifest = bundle.manifest
+    return Draft(
+        model=bundle.model,
+        catalogue=bundle.catalogue,
+        batch=manifest.batch,
+        k=manifest.k,
+        input_widths={tensor.name: tensor.shape[1] for tensor in manifest.inputs},
+        channels=tuple(manifest.channels),
+        kind=manifest.model,
+        training=manifest.training,
+        parameters=manifest.parameters,
+        tables=bundle.tables,
+        metrics=manifest.metrics,
+        precision=manifest.precision,
+        parent=bundle.label,
+    )
 
 
 def write_bundle(folder: Path, draft: Draft, name: str, version: str) -> None:

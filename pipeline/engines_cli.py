@@ -41,6 +41,28 @@ def train(
 
 
 @command
+def refresh(
+    call: Call,
+    engine: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
+    items: Items = None,
+    available: Annotated[
+        Path | None,
+        typer.Option(help="Ids of the items that can be listed, one a line. [default: all]"),
+    ] = None,
+) -> Result:
+    """Add a version of an engine with new items, or with others that can be listed.
+
+    The model stays the same, byte for byte; only models whose items are tables can do it: content,
+    sasrec and blend. A new item lies where the known ones lie that are most like it.
+
+    Example: headrace refresh blend --items items.parquet --available in_stock.txt
+    """
+    from pipeline.refresh import refresh
+
+    return refresh(call.settings, engine, items, available)
+
+
+@command
 def activate(
     call: Call,
     name: Annotated[

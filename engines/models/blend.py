@@ -23,6 +23,7 @@ from engines.models.cooccurrence import CooccurrenceModel
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan
+from engines.models.sasrec import with_spare
 from engines.models.split import Split
 from engines.models.top_k import group_size
 from engines.models.windows import Batch, Windows
@@ -40,8 +41,6 @@ LISTED = 128
 then the channel's own."""
 HALF_LIFE_MS = 7 * 24 * 3600 * 1000
 """Of an event in the trend."""
-SPARE = 8
-"""One row in so many of the tables is free, for items to come."""
 AT_ONCE = 256
 
 
@@ -132,7 +131,7 @@ def item_tables(
     else -inf. The item vector of one that nobody has met is that of its content.
     """
     known = len(seen.catalogue) + 1
-    capacity = _capacity(known + known // SPARE)
+    capacity = _capacity(with_spare(known))
     weight = np.exp2((seen.time_ms - seen.time_ms.max()) / HALF_LIFE_MS)
     trend = np.bincount(seen.item, weight, known).astype(np.float64)
     met = seen.popularity > 0

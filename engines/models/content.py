@@ -23,7 +23,7 @@ from engines.models.initial import initial_vectors
 from engines.models.interactions import Interactions
 from engines.models.listing import best, without
 from engines.models.plan import Plan
-from engines.models.sasrec import POPULARITY, item_tables
+from engines.models.sasrec import POPULARITY, item_tables, with_spare
 from engines.models.top_k import padded
 from engines.models.voices import Voices, taste
 from schemas.errors import EngineError
@@ -87,7 +87,7 @@ class ContentModel:
     ) -> Draft:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
         widths = {"item": HISTORY_SLOTS, "event_type": HISTORY_SLOTS, "excluded": excluded_slots}
-        capacity = padded(max(len(self.vectors), k), k)
+        capacity = padded(max(with_spare(len(self.vectors)), k), k)
         tables: dict[str, NDArray[Any]] = item_tables(self.vectors, self.popularity, capacity)
         return Draft(
             model=export(KIND, ContentLister(k).eval(), widths, tables, batch=batch, k=k),

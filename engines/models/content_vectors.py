@@ -9,7 +9,6 @@ The last step is a ridge regression: two attributes are as like as the items are
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -19,10 +18,10 @@ from torch.nn import functional
 
 from engines.catalogue import Catalogue
 from engines.models.interactions import Interactions
+from engines.models.words import words_of
 
 RANK = 256
 RIDGE = 1.0
-WORD = re.compile(r"\w+")
 
 Encode = Callable[[Catalogue], Tensor]
 """Vectors float32 [I+1, V] of the items' titles; 0 where there is none."""
@@ -79,18 +78,3 @@ def _words(catalogue: Catalogue) -> Tensor | None:
         (len(catalogue) + 1, len(numbers)),
         check_invariants=False,
     ).coalesce()
-
-
-def words_of(item: dict[str, object]) -> list[str]:
-    """The words of an item: of its title, its category and provider, and how much it costs.
-
-    >>> words_of({"title": "Oak Lamp", "category": "light|oak", "price": 30.0, "provider": None})
-    ['oak', 'lamp', 'category=light', 'category=oak', 'price=5']
-    """
-    words = WORD.findall(str(item["title"] or "").lower())
-    for name in ("category", "provider"):
-        words += [f"{name}={one}" for one in str(item[name] or "").split("|") if one]
-    price = item["price"]
-    if isinstance(price, float) and price > 0:
-        words.append(f"price={round(np.log2(price))}")
-    return words

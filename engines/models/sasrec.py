@@ -31,6 +31,8 @@ KIND = "sasrec"
 CHANNELS = ("popularity", "sequence")
 BATCH = 32
 K = 10
+SPARE = 8
+"""One row in so many of the tables is free, for items to come."""
 POPULARITY = 1e-3
 """What the most popular item has before one that nobody knows; the scores' range is some 40."""
 
@@ -64,7 +66,7 @@ class SasrecModel:
 
         slots = HISTORY_SLOTS
         widths = {"item": slots, "event_type": slots, "gap_s": slots, "excluded": excluded_slots}
-        capacity = padded(max(len(self.vectors), k), k)
+        capacity = padded(max(with_spare(len(self.vectors)), k), k)
         tables = item_tables(self.vectors, self.popularity, capacity)
         lister = SequenceLister(self.network, k, POPULARITY).eval()
         return Draft(
@@ -111,6 +113,11 @@ def fit(seen: Interactions, plan: Plan) -> SasrecModel:
         },
         metrics={"validation_ndcg@100": max(fitted.ndcg)} if len(job.validation) else {},
     )
+
+
+def with_spare(rows: int) -> int:
+    """So many rows, and some for items to come."""
+    return rows + rows // SPARE
 
 
 def item_tables(

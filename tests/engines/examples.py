@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.bundle import Bundle
 from engines.catalogue import Catalogue, item_hash
-from engines.draft import Draft, write_bundle
+from engines.draft import Draft, draft_of, write_bundle
 from engines.features import Histories, features
 from engines.manifest import MANIFEST, Training
 from engines.models import cooccurrence
@@ -134,18 +135,7 @@ def tiny_bundle(folder: Path) -> Path:
 
 def copied(bundle: Bundle, folder: Path, tables: dict[str, NDArray[Any]]) -> Bundle:
     """A bundle with other tables, and everything else as it was."""
-    manifest = bundle.manifest
-    draft = Draft(
-        model=bundle.model,
-        catalogue=bundle.catalogue,
-        batch=manifest.batch,
-        k=manifest.k,
-        input_widths={tensor.name: tensor.shape[1] for tensor in manifest.inputs},
-        channels=tuple(manifest.channels),
-        tables=tables,
-        kind=manifest.model,
-        training=manifest.training,
-    )
+    draft = replace(draft_of(bundle), tables=tables)
     write_bundle(folder / "copy", draft, "copy", "1")
     return Bundle.open(folder / "copy")
 
