@@ -154,38 +154,9 @@ class BlendLister(nn.Module):
         self.ranker = ranker
         self.k = k
 
-    def forward(
-        self,
-        item: Tensor,
-        event_type: Tensor,
-        gap_s: Tensor,
-        excluded: Tensor,
-        item_vectors: Tensor,
-        content_vectors: Tensor,
-        neighbours: Tensor,
-        neighbour_weights: Tensor,
-        item_popularity: Tensor,
-        item_trend: Tensor,
-        popular: Tensor,
-        trending: Tensor,
-        available: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """``scores``, ``items``, ``channels`` [B, k] of features and tables."""
-        found = self.channels(
-            item,
-            event_type,
-            gap_s,
-            excluded,
-            item_vectors,
-            content_vectors,
-            neighbours,
-            neighbour_weights,
-            item_popularity,
-            item_trend,
-            popular,
-            trending,
-            available,
-        )
+    def forward(self, **given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``scores``, ``items``, ``channels`` [B, k] of features and tables, as `Channels` has."""
+        found = self.channels(**given)
         score = torch.where(found.item > 0, self.ranker(found.feature), -torch.inf)
         scores, place = score.topk(self.k)
         return scores, found.item.gather(1, place), found.channel.gather(1, place)
