@@ -67,7 +67,7 @@ $(VENV): pyproject.toml deploy/constraints.txt
 	@touch $@
 
 $(TRAIN): $(VENV)
-	@deploy/setup.sh extra train,report
+	@deploy/setup.sh extra train,report,text
 	@touch $@
 
 # In an environment of its own: it needs other versions of NumPy and pandas than Flink does.

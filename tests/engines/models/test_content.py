@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engines.backends.onnx import OnnxBackend
-from engines.catalogue import item_hash
+from engines.catalogue import Catalogue, item_hash
 from engines.evaluate import profiles_from_histories
 from engines.models import kinds
 from engines.models.content_vectors import content_vectors
@@ -110,3 +110,16 @@ def test_vectors_must_be_of_one_length_and_numbers() -> None:
         shop({"x": {"vector": [1.0]}, "y": {"vector": [1.0, 2.0]}})
     with pytest.raises(EngineError, match="not finite"):
         shop({"x": {"vector": [float("nan")]}})
+
+
+def test_the_text_encoder_knows_what_words_mean() -> None:
+    """No word is shared; only the sense is."""
+    from engines.models.text import minilm
+
+    titles = ["red wooden chair", "crimson oak seat", "lavender soap"]
+    items = {str(place): {"title": title} for place, title in enumerate(titles)} | {"3": {}}
+    catalogue = Catalogue.build(list(items), np.ones(4), items)
+    vectors = minilm(catalogue).numpy()
+    assert vectors.shape == (5, 384)
+    assert np.linalg.norm(vectors, axis=1).tolist() == pytest.approx([0, 1, 1, 1, 0], abs=1e-5)
+    assert vectors[1] @ vectors[2] > 0.4 > vectors[1] @ vectors[3]
