@@ -45,16 +45,16 @@ FAILURES = 2
 
 FAULT = f"""
 import ctypes
-from udfs import ranker
+from udfs.engine import Engine
 
-healthy = ranker.Ranker.rank
+healthy = Engine.rank
 
-def deadly(self, users, requests):
+def deadly(self, requests):
     if (requests.histories(50).item_hash == {item_hash(scenario.DEADLY_ITEM)}).any():
         ctypes.string_at(0)
-    return healthy(self, users, requests)
+    return healthy(self, requests)
 
-ranker.Ranker.rank = deadly
+Engine.rank = deadly
 """
 """A segmentation fault at a profile with a certain item. Python runs a file of the name
 sitecustomize at its start; Flink hands PYTHONPATH on to its workers."""
