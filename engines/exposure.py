@@ -48,9 +48,8 @@ class Exposure:
 
 def hashes_of(catalogue: Catalogue, lists: Ints) -> Hashes:
     """Lists of catalogue indices as item hashes, uint64 of their shape, 0 where one has ended."""
-    known: Hashes = catalogue.table["item_hash"].to_numpy()
-    hashes: Hashes = np.concatenate([np.zeros(1, np.uint64), known])
-    return hashes[lists]
+    hashes: Hashes = catalogue.hashes[lists]
+    return hashes
 
 
 def by_provider(exposure: Exposure, candidate: Catalogue, active: Catalogue) -> dict[str, Any]:

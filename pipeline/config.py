@@ -18,20 +18,17 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from pipeline.engine_sections import EngineSettings, GateSettings, SwapSettings, TrainSettings
 from pipeline.fields import FilePath, Section
 from pipeline.layers import Given, Problem, env_name, read_layers
 from pipeline.sections import (
     ClusterSettings,
     DecodeSettings,
-    EngineSettings,
-    GateSettings,
     JobSettings,
     KafkaSettings,
     LocalSettings,
     ProfileSettings,
     RegistrySettings,
-    SwapSettings,
-    TrainSettings,
 )
 from pipeline.security import missing_files
 from schemas.errors import SettingsError

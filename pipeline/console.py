@@ -30,12 +30,18 @@ def bar(
 
 
 @contextmanager
-def fitting_bar(console: Console | None) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar that hears how much is done, of how much at most, and how it stands."""
-    with _task(console, "fitting", None) as update:
-        yield lambda done, total, note: update(
-            completed=done, total=total, description=f"fitting {note}".strip()
-        )
+def stages(console: Console | None) -> Iterator[Callable[[str, int, int], None]]:
+    """One progress bar for work in stages: it is told the stage, how much is done, and of how much.
+
+    A terminal shows one bar at a time.
+    """
+    with _task(console, "", None) as update:
+        yield lambda stage, done, total: update(description=stage, completed=done, total=total)
+
+
+def fitting(tell: Callable[[str, int, int], None]) -> Callable[[int, int, str], None]:
+    """The stage of `stages` in which a model is fitted, as models tell of it."""
+    return lambda done, total, note: tell(f"fitting {note}".strip(), done, total)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from engines import evaluate as judged
 from engines.cold import cold_start
 from engines.holdout import by_time, leave_one_out
 from engines.models import kinds
-from pipeline.console import bar, fitting_bar
+from pipeline.console import fitting, stages
 from pipeline.sources import open_source
 from pipeline.train import EventsOf, attributes, plan_of, validation_span
 
@@ -58,18 +57,17 @@ def evaluate(
     """
     began = time.monotonic()
     kinds.check_kind(model, (judged.POPULARITY,))
-    from_ms = None
-    if validate_until_ms is not None:
-        from_ms, until_ms = validation_span(until_ms, validate_until_ms)
+    from_ms, until_ms = validation_span(until_ms, validate_until_ms)
     source = open_source(source_kind, path, until_ms=until_ms)
     events = EventsOf(settings, source, console)
     held = leave_one_out(events) if from_ms is None else by_time(events, from_ms)
-    with (
-        tempfile.TemporaryDirectory() as checkpoints,
-        fitting_bar(console) as told,
-        bar(console, "ranking", len(held.histories)) as advance,
-    ):
-        plan = plan_of(settings.train, Path(checkpoints), told)
+    with stages(console) as tell:
+        plan = plan_of(settings.train, None, fitting(tell))
+        users = len(held.histories)
+
+        def advance(done: int) -> None:
+            tell("ranking", done, users)
+
         known = attributes(source, items)
         if cold_items:
             found = cold_start(model, held, cold_items, plan, known, advance)

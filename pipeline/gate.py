@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import Settings
-    from pipeline.sections import GateSettings
+    from pipeline.engine_sections import GateSettings
 
 
 def gate(
@@ -63,9 +63,7 @@ def gate(
         SettingsError: ``validate_until_ms`` is not after ``until_ms``.
     """
     began = time.monotonic()
-    from_ms = None
-    if validate_until_ms is not None:
-        from_ms, until_ms = validation_span(until_ms, validate_until_ms)
+    from_ms, until_ms = validation_span(until_ms, validate_until_ms)
     if html:  # told before the work, not after it
         from engines.plots import check_installed
 

@@ -15,7 +15,7 @@ from engines.models.interactions import Event, Interactions
 from engines.models.plan import FitSettings, Plan, Shape, Told
 from engines.models.text import minilm
 from engines.registry import Registry
-from pipeline.console import bar, fitting_bar
+from pipeline.console import bar, fitting, stages
 from pipeline.items import read_items
 from pipeline.sources import EVENT_TYPES, Source, open_source
 from schemas.errors import SettingsError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import Settings
-    from pipeline.sections import TrainSettings
+    from pipeline.engine_sections import TrainSettings
 
 SHOW_EVERY = 10_000
 _TYPE_NUMBERS = {name: number for number, name in enumerate(EVENT_TYPES)}
@@ -66,20 +66,22 @@ def train(
         SettingsError: ``validate_until_ms`` is not after ``until_ms``.
     """
     kinds.check_kind(model)
-    validate_from_ms = None
-    if validate_until_ms is not None:
-        validate_from_ms, until_ms = validation_span(until_ms, validate_until_ms)
+    validate_from_ms, until_ms = validation_span(until_ms, validate_until_ms)
     source = open_source(source_kind, path, until_ms=until_ms)
     log = path.name if path else source_kind
     return train_on(settings, model, source, log, name, items, console, validate_from_ms)
 
 
-def validation_span(until_ms: int | None, validate_until_ms: int) -> tuple[int, int]:
-    """Where the events that judge begin and end.
+def validation_span(
+    until_ms: int | None, validate_until_ms: int | None
+) -> tuple[int | None, int | None]:
+    """Where the events that judge begin, and where the log ends; None leaves either open.
 
     Raises:
         SettingsError: they do not begin anywhere, or end before that.
     """
+    if validate_until_ms is None:
+        return None, until_ms
     if until_ms is None or until_ms >= validate_until_ms:
         raise SettingsError(
             "There is nothing between the two times",
@@ -106,9 +108,9 @@ def train_on(
     events = EventsOf(settings, source, console)
     seen = Interactions.read(events, attributes(source, items), log)
     checkpoints = settings.run_dir / "training" / name
-    with fitting_bar(console) as told:
+    with stages(console) as tell:
         plan = replace(
-            plan_of(settings.train, checkpoints, told), validate_from_ms=validate_from_ms
+            plan_of(settings.train, checkpoints, fitting(tell)), validate_from_ms=validate_from_ms
         )
         fitted = kinds.fit(model, seen, plan)
     draft = fitted.draft()
@@ -125,7 +127,7 @@ def train_on(
     }
 
 
-def plan_of(train: TrainSettings, checkpoints: Path, told: Told) -> Plan:
+def plan_of(train: TrainSettings, checkpoints: Path | None, told: Told) -> Plan:
     """The settings as models take them."""
     return Plan(
         seed=train.seed,

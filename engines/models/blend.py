@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from engines.catalogue import Catalogue
 from engines.draft import Draft
 from engines.manifest import Training
-from engines.models import cooccurrence, sasrec
+from engines.models import cooccurrence, sasrec, tables
 from engines.models.cooccurrence import CooccurrenceModel
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan
-from engines.models.sasrec import with_spare
+from engines.models.sasrec import BATCH, K
 from engines.models.split import Split
 from engines.models.top_k import group_size
 from engines.models.windows import Batch, Windows
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from engines.models.ranker import Examples, Ranker
 
 KIND = "blend"
-BATCH = 32
-K = 10
 LISTED = 128
 """Items in the tables of what is popular and in trend: as many as a user can have excluded, and
 then the channel's own."""
@@ -51,7 +49,7 @@ class BlendModel:
     Args:
         catalogue: the I items, most popular first.
         channels, ranker: ready to be asked.
-        tables: see `item_tables`.
+        tables: see `blend_tables`.
         training: range and size of the log.
         parameters, metrics: for the manifest.
     """
@@ -100,53 +98,48 @@ def fit(seen: Interactions, plan: Plan) -> BlendModel:
     sequence = sasrec.fit(seen, plan)
     torch.manual_seed(plan.seed)
     content = content_vectors(split.train, torch.from_numpy(sequence.vectors), plan.encode)
-    tables = item_tables(
+    given = blend_tables(
         split.train, sequence.vectors, cooccurrence.fit(split.train), content.numpy()
     )
     channels = Channels(sequence.network).eval()
-    examples = _examples(channels, tables, split)
+    examples = _examples(channels, given, split)
     ranker = fit_ranker(examples, plan.head_weights, plan.seed)
     return BlendModel(
         catalogue=seen.catalogue,
         channels=channels,
         ranker=ranker,
-        tables=tables,
+        tables=given,
         training=seen.training,
         parameters=sequence.parameters | {"ranked_examples": len(examples)},
         metrics=sequence.metrics,
     )
 
 
-def item_tables(
+def blend_tables(
     seen: Interactions,
     sequence: NDArray[np.float32],
     together: CooccurrenceModel,
     content: NDArray[np.float32],
 ) -> dict[str, NDArray[Any]]:
-    """All that is about the items, in rows or columns 0..C-1.
+    """All that is about the items: what `tables.item_tables` has, and
 
-    ``item_vectors``, ``content_vectors`` [C, D]; ``neighbours``, ``neighbour_weights`` [C, N];
-    ``item_popularity``, ``item_trend`` [1, C], share of the highest; ``popular``, ``trending``
-    [1, 128] the items that are highest; ``available`` [1, C], 0 for an item that can be listed and
-    else -inf. The item vector of one that nobody has met is that of its content.
+    ``content_vectors`` [C, D]; ``neighbours``, ``neighbour_weights`` [C, N]; ``item_trend`` [1, C],
+    share of the highest; ``popular``, ``trending`` [1, 128], the items that are highest. The item
+    vector of one that nobody has met is that of its content.
     """
     known = len(seen.catalogue) + 1
-    capacity = _capacity(with_spare(known))
+    capacity = _capacity(tables.with_spare(known))
     weight = np.exp2((seen.time_ms - seen.time_ms.max()) / HALF_LIFE_MS)
     trend = np.bincount(seen.item, weight, known).astype(np.float64)
     met = seen.popularity > 0
-    available = np.full((1, capacity), -np.inf, np.float32)
-    available[0, 1:known] = 0
-    return {
-        "item_vectors": _rows(np.where(met[:, None], sequence, content), capacity),
-        "content_vectors": _rows(content, capacity),
-        "neighbours": _rows(together.neighbours.astype(np.int64), capacity),
-        "neighbour_weights": _rows(together.weights, capacity),
-        "item_popularity": _share(seen.popularity, capacity),
-        "item_trend": _share(trend, capacity),
+    vectors = np.where(met[:, None], sequence, content)
+    return tables.item_tables(vectors, seen.popularity, capacity) | {
+        "content_vectors": tables.table_rows(content, capacity),
+        "neighbours": tables.table_rows(together.neighbours.astype(np.int64), capacity),
+        "neighbour_weights": tables.table_rows(together.weights, capacity),
+        "item_trend": tables.shares(trend, capacity),
         "popular": _highest(seen.popularity),
         "trending": _highest(trend),
-        "available": available,
     }
 
 
@@ -160,18 +153,6 @@ def _capacity(items: int) -> int:
     return capacity
 
 
-def _rows(values: NDArray[Any], capacity: int) -> NDArray[Any]:
-    table = np.zeros((capacity, values.shape[1]), values.dtype)
-    table[: len(values)] = values
-    return table
-
-
-def _share(values: NDArray[np.float64], capacity: int) -> NDArray[np.float32]:
-    row = np.zeros((1, capacity), np.float32)
-    row[0, : len(values)] = values / max(values.max(), 1e-9)
-    return row
-
-
 def _highest(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Indices [1, LISTED], falling by value, then zeros; a tie goes to the lower index."""
     order = np.argsort(-values, kind="stable")[:LISTED]
@@ -179,13 +160,13 @@ def _highest(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.pad(order, (0, LISTED - len(order)))[None]
 
 
-def _examples(channels: Channels, tables: dict[str, NDArray[Any]], split: Split) -> Examples:
+def _examples(channels: Channels, given: dict[str, NDArray[Any]], split: Split) -> Examples:
     """The judged events whose item is among its user's candidates."""
     import torch
 
     from engines.models.ranker import Examples, head_of
 
-    inputs = {name: torch.from_numpy(table) for name, table in tables.items()}
+    inputs = {name: torch.from_numpy(table) for name, table in given.items()}
     found = []
     for batch, event_type in _judged(split):
         features = {name: torch.from_numpy(a) for name, a in batch.features.items()}

@@ -77,7 +77,7 @@ class Channels(nn.Module):
         trending: Tensor,
         available: Tensor,
     ) -> Candidates:
-        """The candidates; the arguments are features, and tables as of ``blend.item_tables``."""
+        """The candidates; the arguments are features, and tables as of ``blend.blend_tables``."""
         sequence, known = self.scorer(item, event_type, gap_s, item_vectors)
         recent, voice = self.voices(item, event_type)
         weights = neighbour_weights[recent] * voice[:, :, None]

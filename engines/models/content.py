@@ -7,7 +7,6 @@ score of item j:  sum over the last events (i, type) of decay^age * u(type) * <c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,8 @@ from engines.models.initial import initial_vectors
 from engines.models.interactions import Interactions
 from engines.models.listing import best, without
 from engines.models.plan import Plan
-from engines.models.sasrec import POPULARITY, item_tables, with_spare
+from engines.models.sasrec import BATCH, POPULARITY, K
+from engines.models.tables import item_tables, with_spare
 from engines.models.top_k import padded
 from engines.models.voices import Voices, taste
 from schemas.errors import EngineError
@@ -31,8 +31,6 @@ from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
 KIND = "content"
 CHANNELS = ("popularity", "content")
-BATCH = 32
-K = 10
 
 
 class ContentLister(nn.Module):
@@ -88,7 +86,7 @@ class ContentModel:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
         widths = {"item": HISTORY_SLOTS, "event_type": HISTORY_SLOTS, "excluded": excluded_slots}
         capacity = padded(max(with_spare(len(self.vectors)), k), k)
-        tables: dict[str, NDArray[Any]] = item_tables(self.vectors, self.popularity, capacity)
+        tables = item_tables(self.vectors, self.popularity, capacity)
         return Draft(
             model=export(KIND, ContentLister(k).eval(), widths, tables, batch=batch, k=k),
             catalogue=self.catalogue,

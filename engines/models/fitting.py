@@ -52,6 +52,7 @@ class Job:
         settings: of the fit.
         seed: same seed, log, machine and number of threads: same weights.
         checkpoints: folder for the state after each epoch; a job goes on from its own, if any.
+            None: nothing is kept.
     """
 
     train: Windows
@@ -59,11 +60,13 @@ class Job:
     shape: Shape
     settings: FitSettings
     seed: int
-    checkpoints: Path
+    checkpoints: Path | None
 
     @cached_property
-    def checkpoint(self) -> Path:
+    def checkpoint(self) -> Path | None:
         """The file, named after all that the weights depend on."""
+        if self.checkpoints is None:
+            return None
         windows = self.train.digest(), self.validation.digest()
         facts = repr((windows, asdict(self.shape), asdict(self.settings), self.seed))
         return self.checkpoints / f"{xxh3_128_hexdigest(facts.encode())}.pt"
@@ -149,8 +152,8 @@ class _Worker:
         )
         self.draws = Draws(seen.popularity, job.settings.negatives)
         self.state: dict[str, Any] = {"epoch": 0, "ndcg": [], "best_epoch": 0}
-        if job.checkpoint.exists():
-            self._restore()
+        if job.checkpoint and job.checkpoint.exists():
+            self._restore(job.checkpoint)
         self.forward: nn.Module = self.trainee
         if self.world > 1:
             self.forward = nn.parallel.DistributedDataParallel(self.trainee)
@@ -167,8 +170,8 @@ class _Worker:
                 self.state["best"] = {
                     name: value.cpu().clone() for name, value in self.trainee.state_dict().items()
                 }
-            if self.rank == 0:
-                self._save()
+            if self.rank == 0 and self.job.checkpoint:
+                self._save(self.job.checkpoint)
         self.told(1, 1, self._note())
         return self.state
 
@@ -232,9 +235,8 @@ class _Worker:
             return ""
         return f"epoch {self.state['epoch']}: NDCG@{K} {self.state['ndcg'][-1]:.4f}"
 
-    def _save(self) -> None:
+    def _save(self, path: Path) -> None:
         """Replace the checkpoint, or leave the old one as it is."""
-        path = self.job.checkpoint
         whole = {
             "state": self.state,
             "trainee": self.trainee.state_dict(),
@@ -254,8 +256,7 @@ class _Worker:
                 fix="free the disk, and run the same command again: it goes on from the last epoch",
             ) from error
 
-    def _restore(self) -> None:
-        path = self.job.checkpoint
+    def _restore(self, path: Path) -> None:
         try:
             whole = torch.load(path, map_location=self.device, weights_only=True)
             self.trainee.load_state_dict(whole["trainee"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +73,7 @@ class Plan:
         shape, fit: of a sequence network.
         validate_from_ms: events from this time on only judge the model; None: the newest event of
             some users does.
-        checkpoints: folder for what lets a fit go on after it was interrupted.
+        checkpoints: folder for what lets a fit go on after it was interrupted; None: it does not.
         encode: makes vectors of titles, such as `engines.models.text.minilm`; None: their words
             alone count.
         told: hears of progress.
@@ -85,7 +84,7 @@ class Plan:
     shape: Shape = Shape()
     fit: FitSettings = FitSettings()
     validate_from_ms: int | None = None
-    checkpoints: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="headrace-")))
+    checkpoints: Path | None = None
     encode: Callable[[Catalogue], Any] | None = None
     told: Told = lambda done, total, note: None
     head_weights: Mapping[str, float] = field(

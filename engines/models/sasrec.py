@@ -9,7 +9,7 @@ score of item j:  temperature * <unit(what comes after the newest event), unit(v
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from engines.manifest import Training
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan
+from engines.models.tables import item_tables, with_spare
 from engines.models.top_k import padded
 from engines.models.windows import Windows
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
@@ -31,8 +32,6 @@ KIND = "sasrec"
 CHANNELS = ("popularity", "sequence")
 BATCH = 32
 K = 10
-SPARE = 8
-"""One row in so many of the tables is free, for items to come."""
 POPULARITY = 1e-3
 """What the most popular item has before one that nobody knows; the scores' range is some 40."""
 
@@ -113,25 +112,3 @@ def fit(seen: Interactions, plan: Plan) -> SasrecModel:
         },
         metrics={"validation_ndcg@100": max(fitted.ndcg)} if len(job.validation) else {},
     )
-
-
-def with_spare(rows: int) -> int:
-    """So many rows, and some for items to come."""
-    return rows + rows // SPARE
-
-
-def item_tables(
-    vectors: NDArray[np.float32], popularity: NDArray[np.float64], capacity: int
-) -> dict[str, NDArray[Any]]:
-    """The inputs that are about the items, in rows or columns 0..capacity-1.
-
-    ``item_vectors`` [C, D]; ``available`` [1, C], 0 for an item that can be listed and else -inf;
-    ``item_popularity`` [1, C], share of the most popular item's events.
-    """
-    item_vectors = np.zeros((capacity, vectors.shape[1]), np.float32)
-    item_vectors[: len(vectors)] = vectors
-    available = np.full((1, capacity), -np.inf, np.float32)
-    available[0, 1 : len(vectors)] = 0
-    shares = np.zeros((1, capacity), np.float32)
-    shares[0, : len(vectors)] = popularity / max(popularity.max(), 1)
-    return {"item_vectors": item_vectors, "available": available, "item_popularity": shares}

@@ -87,7 +87,7 @@ def random_content(items: int, seed: int = 0) -> ContentModel:
 
 def random_blend(items: int, seed: int = 0) -> BlendModel:
     """A model of items "0", "1", ... with a network that was never fitted."""
-    from engines.models.blend import BlendModel, item_tables
+    from engines.models.blend import BlendModel, blend_tables
     from engines.models.channels import Channels
     from engines.models.ranker import HEADS, Ranker
 
@@ -104,7 +104,7 @@ def random_blend(items: int, seed: int = 0) -> BlendModel:
     ]
     seen = Interactions.read(log)
     content = np.roll(like.vectors, 1, axis=1)
-    tables = item_tables(seen, like.vectors, cooccurrence.fit(seen), content)
+    tables = blend_tables(seen, like.vectors, cooccurrence.fit(seen), content)
     ranker = Ranker(dict.fromkeys(HEADS, 1.0)).eval()
     channels = Channels(like.network).eval()
     return BlendModel(seen.catalogue, channels, ranker, tables, seen.training, {}, {})

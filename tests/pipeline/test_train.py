@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import pipeline.train as training
 from engines.registry import Registry
-from pipeline.config import Settings, load_settings
+from pipeline.config import Settings, load_settings, with_values
 from pipeline.evaluate import evaluate
 from pipeline.lists import titles
 from pipeline.sources import write_jsonl
@@ -30,7 +32,9 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Settings:
-    return load_settings(flags={"engine.store": tmp_path / "store"}, environ={})
+    return load_settings(
+        flags={"engine.store": tmp_path / "store", "run_dir": tmp_path / "run"}, environ={}
+    )
 
 
 def test_a_log_becomes_an_engine_of_the_store(store: Settings, log: Path) -> None:
@@ -87,3 +91,16 @@ def test_a_log_is_evaluated_by_its_users(store: Settings, log: Path) -> None:
     assert (told["log"], told["users"]) == ("shop.jsonl", 50)
     popular = evaluate(store, "popularity", "jsonl", log)
     assert told["metrics"]["hit_rate@10"] > popular["metrics"]["hit_rate@10"]
+
+
+def test_a_terminal_sees_one_stage_after_the_other(store: Settings, log: Path) -> None:
+    shown = StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=100)
+    evaluate(store, "cooccurrence", "jsonl", log, console=terminal)
+    assert "ranking" in shown.getvalue()
+    shown.truncate(0)
+    settings = with_values(store, {"train.epochs": 1, "train.width": 8})
+    train(settings, "sasrec", "jsonl", log, console=terminal)
+    assert "reading" in shown.getvalue()
+    assert "fitting epoch 1: NDCG@100" in shown.getvalue()
+    assert not list(store.run_dir.glob("training/*"))
