@@ -39,12 +39,11 @@ def content_vectors(seen: Interactions, wanted: Tensor, encode: Encode | None) -
     if encode is not None:
         parts.append(encode(seen.catalogue))
     factors = torch.cat([functional.normalize(part, dim=1) for part in parts], 1)
-    known = (factors != 0).any(1, keepdim=True)
     # Often met items weigh more, but not as much more as they were met.
     weight = torch.from_numpy(seen.popularity).float().sqrt()[:, None]
     gram = factors.T @ (weight * factors) + RIDGE * torch.eye(factors.shape[1])
     ridge = torch.linalg.solve(gram, factors.T @ (weight * wanted))
-    return functional.normalize(factors @ ridge, dim=-1) * known
+    return functional.normalize(factors @ ridge, dim=-1)
 
 
 def _word_factors(catalogue: Catalogue) -> list[Tensor]:

@@ -196,3 +196,13 @@ def test_the_sampled_loss_is_that_over_all_items(corrected: bool) -> None:
         expected = float(trainee(batch, every, torch.zeros(ITEMS)))
         sampled = float(trainee(batch, drawn, log_nq if corrected else log_nq.mean()))
     assert (abs(sampled - expected) < 0.02) == corrected
+
+
+def test_a_target_is_no_negative_of_its_own() -> None:
+    trainee = Trainee(torch.randn(ITEMS + 1, 16), Shape(width=16)).eval()
+    one = torch.tensor([[3]])
+    batch = {"item": one, "event_type": one, "gap_s": torch.zeros(1, 1), "target": one + 1}
+    with torch.no_grad():
+        alone = trainee(batch, torch.tensor([4, 4]), torch.zeros(2))
+        other = trainee(batch, torch.tensor([4, 5]), torch.zeros(2))
+    assert float(alone) == 0 < float(other)
