@@ -35,7 +35,7 @@ class Check(_Strict):
     def of(cls, name: str, value: float, bound: float) -> Check:
         """Holds the figure against the bound, which belongs to what it allows.
 
-        >>> Check.of("min_overlap", 0.5, 0.5).passed, Check.of("max_latency_ratio", 2.1, 2).passed
+        >>> Check.of("min_overlap", 0.5, 0.5).passed, Check.of("max_latency_ms", 2.1, 2).passed
         (True, False)
         """
         passed = value >= bound if name.startswith("min_") else value <= bound

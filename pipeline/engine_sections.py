@@ -29,10 +29,16 @@ class SwapSettings(Section):
         le=1,
         description="Mean share of items that its lists must have in common with the old one's.",
     )
-    max_latency_ratio: float = Field(
-        default=10.0,
+    max_latency_ms: float = Field(
+        default=100.0,
         gt=0,
-        description="How many times as long as the old one it may take for a row, by medians.",
+        le=3_600_000,
+        description="Longest median time of a full batch, unless the old engine is as slow.",
+    )
+    max_latency_ratio: float = Field(
+        default=4.0,
+        gt=0,
+        description="How many times as long as the old one it may take, even if that is longer.",
     )
     probation_s: float = Field(
         default=60.0, ge=0, description="How long the old one is kept to fall back to."
@@ -146,8 +152,14 @@ class GateSettings(Section):
         description="Largest share of the exposure that may go to items of other popularity: to "
         "other tenths of all events, or to new items.",
     )
+    max_latency_ms: float = Field(
+        default=50.0,
+        gt=0,
+        le=3_600_000,
+        description="Longest median time of a full batch, unless the active engine is as slow.",
+    )
     max_latency_ratio: float = Field(
         default=2.0,
         gt=0,
-        description="Largest median time of a full batch, for one of the active engine's.",
+        description="How many times as long as the active one it may take, even if that is longer.",
     )

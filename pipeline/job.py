@@ -209,6 +209,7 @@ def rank_settings(settings: Settings, engine: Active) -> RankSettings:
         trial=TrialSettings(
             shadow_batches=swap.shadow_batches,
             min_overlap=swap.min_overlap,
+            max_latency_ms=swap.max_latency_ms,
             max_latency_ratio=swap.max_latency_ratio,
             probation_s=swap.probation_s,
         ),

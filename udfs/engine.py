@@ -44,6 +44,7 @@ class Engine:
 
     Attributes:
         active: as given.
+        batch: rows that the model is always run with.
 
     Raises:
         EngineError, BundleRefused: its bundle is not sound, or its model cannot be run.
@@ -54,7 +55,7 @@ class Engine:
         self.active = active
         self._catalogue = bundle.catalogue
         self._slots = bundle.manifest.history_slots
-        self._batch = bundle.manifest.batch
+        self.batch = bundle.manifest.batch
         self._backend = OnnxBackend(bundle, threads=settings.threads)
         self._backend.activate()
         self._backend.warm_up()
@@ -80,7 +81,7 @@ class Engine:
 
     def rows(self, requests: Requests) -> int:
         """How many rows the model is run on for these, pads among them: what time goes by."""
-        return -(-len(requests) // self._batch) * self._batch
+        return -(-len(requests) // self.batch) * self.batch
 
     def encode(self, users: Sequence[str], requests: Requests, ranked: RankedBatch) -> list[bytes]:
         """``[n]`` Avro values."""

@@ -4,7 +4,9 @@
                              │                    ├─ errors, or too slow ─▶ the old one again
                              └─refused            └─ time is over ───────▶ the old one is let go
 
-Workers only read ``active.json``. What a worker does not take it reports, and stays as it is.
+Workers only read ``active.json``. What a worker does not take it reports, and stays as it is. A
+worker that starts again begins with the active engine if that has stood its probation; one at which
+workers died is tried no more, see ``trial_record``.
 """
 
 from __future__ import annotations
@@ -19,18 +21,32 @@ from statistics import median
 
 from engines.active import Active, read_active
 from engines.backends.base import RankedBatch
-from schemas.errors import EngineError
+from schemas.errors import EngineError, HeadraceError
 from udfs.engine import Engine
 from udfs.request import Requests
 from udfs.state_file import EngineState
 from udfs.trial import Shown, Trial, TrialSettings, Verdict
+from udfs.trial_record import TrialRecord
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
+MAX_DEATHS = 3
+"""Workers that die with an engine on trial; then it is refused."""
 
-
+Load = Callable[[Active], Engine]
 Report = Callable[[EngineState], None]
+
+
+def first_engine(submitted: Active, active_path: Path, load: Load, record: TrialRecord) -> Engine:
+    """What a worker begins with: the active engine if it is proven, else that of the submission."""
+    try:
+        active = read_active(active_path)
+        if active and record.is_proven(active):
+            return load(active)
+    except HeadraceError as error:
+        log.warning("%s", error)
+    return load(submitted)
 
 
 class LiveEngine:
@@ -41,6 +57,7 @@ class LiveEngine:
         active_path: ``active.json``.
         load: opens an engine, verified and warmed up.
         settings: of trials.
+        record: of what became of engines.
         report: told of every change.
         clock: seconds that only rise.
 
@@ -54,8 +71,9 @@ class LiveEngine:
         self,
         first: Engine,
         active_path: Path,
-        load: Callable[[Active], Engine],
+        load: Load,
         settings: TrialSettings,
+        record: TrialRecord,
         report: Report,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -63,6 +81,7 @@ class LiveEngine:
         self._active_path = active_path
         self._load = load
         self._settings = settings
+        self._record = record
         self._report = report
         self._clock = clock
         self._newest_seq = first.active.engine_seq  # that was looked at
@@ -115,16 +134,23 @@ class LiveEngine:
         self._newest_seq = active.engine_seq
         if self._trial:
             self._trial.give_up()
+            self._record.end(self._trial.active)
+        if (deaths := self._record.deaths(active)) >= MAX_DEATHS:
+            self._trial = None
+            self._tell("refused", active.label, f"{deaths} workers died while they tried it")
+            return
+        self._record.begin(active)
         self._trial = Trial(active, self._load, self._settings, self._clock)
         self._tell("trial", active.label)
 
     def _end_trial(self, active: Active, verdict: Verdict) -> None:
         self._trial = None
         if verdict.engine is None:
+            self._record.end(active)
             self._tell("refused", active.label, verdict.reason)
             return
         if self._probation:
-            self._probation.old.close()
+            self._end_probation(self._probation)
         until = self._clock() + self._settings.probation_s
         self._probation = _Probation(
             self.engine,
@@ -138,13 +164,21 @@ class LiveEngine:
     def _watch(self, probation: _Probation) -> None:
         """End a probation, one way or the other."""
         times = probation.seconds_a_row
-        ratio = median(times) / max(probation.old_seconds_a_row, 1e-9) if times else 0.0
-        if len(times) == times.maxlen and ratio > self._settings.max_latency_ratio:
-            self._fall_back(probation, f"too slow: latency ratio {ratio:.2f}")
+        batch = self.engine.batch
+        if len(times) == times.maxlen and self._settings.too_slow(
+            taken_s := median(times), probation.old_seconds_a_row, batch
+        ):
+            took_ms = taken_s * batch * 1000
+            self._fall_back(probation, f"too slow: {took_ms:.1f} ms for a batch of {batch}")
         elif self._clock() >= probation.until:
-            probation.old.close()
-            self._probation = None
+            self._end_probation(probation, proven=True)
             self._tell("serving")
+
+    def _end_probation(self, probation: _Probation, proven: bool = False) -> None:
+        """Let the old engine go."""
+        probation.old.close()
+        self._record.end(self.engine.active, proven)
+        self._probation = None
 
     def _rescued(self, requests: Requests, error: Exception) -> RankedBatch:
         """The lists of a batch at which the engine failed, by the old one if that can do it."""
@@ -158,6 +192,7 @@ class LiveEngine:
         failed = self.engine
         self.engine, self._probation = probation.old, None
         failed.close()
+        self._record.end(failed.active)
         self._tell("fell back", failed.active.label, reason)
 
     def _tell(self, state: str, other: str = "", reason: str = "") -> None:

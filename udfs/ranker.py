@@ -21,10 +21,11 @@ from engines.active import Active
 from engines.registry import Registry
 from udfs.engine import Engine, EngineSettings
 from udfs.flight_recorder import FlightRecorder
-from udfs.live_engine import LiveEngine
+from udfs.live_engine import LiveEngine, first_engine
 from udfs.request import Action, Requests
 from udfs.state_file import StateFile
 from udfs.trial import TrialSettings
+from udfs.trial_record import TrialRecord
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class RankSettings:
         trial: what those after it must stand.
         emit: ``latest`` ranks the newest profile of each user in a batch, ``every`` each one.
         metrics: whether Flink collects metrics of Python functions.
-        suspects: folder of `FlightRecorder` and `StateFile`.
+        suspects: folder of `FlightRecorder`, `StateFile` and `TrialRecord`.
     """
 
     engine: Active
@@ -58,7 +59,9 @@ def live_engine(settings: RankSettings) -> LiveEngine:
     state = StateFile(settings.suspects)
     active_path = Registry(settings.opening.store).active_path
     load = partial(Engine, settings=settings.opening)
-    return LiveEngine(load(settings.engine), active_path, load, settings.trial, state.write)
+    record = TrialRecord(settings.suspects)
+    first = first_engine(settings.engine, active_path, load, record)
+    return LiveEngine(first, active_path, load, settings.trial, record, state.write)
 
 
 @dataclass(slots=True)

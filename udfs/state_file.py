@@ -54,7 +54,7 @@ class StateFile:
         states = states_folder(folder)
         states.mkdir(parents=True, exist_ok=True)
         for path in states.glob("*.json"):
-            if not _is_held(path):
+            if not is_held(path):
                 path.unlink(missing_ok=True)
         path = states / f"{uuid4().hex}.json"
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -75,12 +75,12 @@ def read_states(folder: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted(states_folder(folder).glob("*.json")):
         with suppress(OSError, ValueError):
-            if _is_held(path):
+            if is_held(path):
                 found.append(json.loads(path.read_bytes().partition(b"\n")[0]))
     return found
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Whether a worker lives that writes this file."""
     try:
         with path.open("rb") as file:

@@ -34,14 +34,23 @@ class TrialSettings:
     Attributes:
         shadow_batches: batches that it ranks beside the old one.
         min_overlap: mean share of items, 0..1, that its lists must have in common with the old.
-        max_latency_ratio: of the medians of the times a row that the two need.
+        max_latency_ms: median time of a full batch; or
+        max_latency_ratio: times what the old one needs, if that is longer.
         probation_s: how long after a swap the old one is kept, to fall back to.
     """
 
     shadow_batches: int
     min_overlap: float
+    max_latency_ms: float
     max_latency_ratio: float
     probation_s: float
+
+    def too_slow(self, seconds_a_row: float, old_seconds_a_row: float, batch: int) -> bool:
+        """Whether an engine of this batch shape breaks the bounds, by medians."""
+        bound_s = max(
+            self.max_latency_ms / 1000 / batch, self.max_latency_ratio * old_seconds_a_row
+        )
+        return seconds_a_row > bound_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +147,17 @@ class Trial:
             own.append((self._clock() - started) / engine.rows(batch.requests))
             old.append(batch.seconds_a_row)
             overlaps += _overlaps(engine.hashes(ranked), batch.hashes)
-        overlap, ratio = float(np.mean(overlaps)), median(own) / max(median(old), 1e-9)
-        figures = f"overlap {overlap:.3f}, latency ratio {ratio:.2f}, {len(overlaps)} lists"
+        overlap, own_s, old_s = float(np.mean(overlaps)), median(own), median(old)
+        batch_ms, old_ms = own_s * engine.batch * 1000, old_s * engine.batch * 1000
+        figures = (
+            f"overlap {overlap:.3f}, {batch_ms:.1f} ms for a batch of {engine.batch}, "
+            f"before {old_ms:.1f} ms, {len(overlaps)} lists"
+        )
         if overlap < self._settings.min_overlap:
             return Verdict(None, f"its lists are too different: {figures}")
-        if ratio > self._settings.max_latency_ratio:
+        if self._settings.too_slow(own_s, old_s, engine.batch):
             return Verdict(None, f"it is too slow: {figures}")
-        return Verdict(engine, figures, median(old))
+        return Verdict(engine, figures, old_s)
 
 
 def _overlaps(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> list[float]:

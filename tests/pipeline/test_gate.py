@@ -32,7 +32,7 @@ SHOP = Shop(users=300, items_per_category=5)
 NUMBERS = {name: number for number, name in enumerate(EVENT_TYPES)}
 EVIL = "<script>alert(1)</script>"
 PROVIDERS = {item.item_id: {"provider": f"{EVIL} {item.provider}"} for item in SHOP.catalogue}
-ANY_LATENCY = {"gate.max_latency_ratio": 1e6}
+ANY_LATENCY = {"gate.max_latency_ms": 1e6}
 """What a machine does beside the tests decides no test."""
 
 

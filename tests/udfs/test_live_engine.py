@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +26,18 @@ from tests.engines.examples import fit, random_profiles, scorer, scorer_draft, s
 from tests.udfs.requests import packed_request
 from tests.waiting import until
 from udfs.engine import Engine, EngineSettings
-from udfs.live_engine import POLL_S, LiveEngine
+from udfs.live_engine import MAX_DEATHS, POLL_S, LiveEngine, first_engine
 from udfs.request import Requests
 from udfs.state_file import EngineState, StateFile, read_states
 from udfs.trial import TrialSettings
+from udfs.trial_record import TrialRecord
 
 LIST = "recommendation_list"
 ITEMS = 20
 ROWS = 12
-TRIAL = TrialSettings(shadow_batches=3, min_overlap=0.2, max_latency_ratio=4.0, probation_s=60.0)
+TRIAL = TrialSettings(
+    shadow_batches=3, min_overlap=0.2, max_latency_ms=1.0, max_latency_ratio=4.0, probation_s=60.0
+)
 
 
 class Clock:
@@ -73,12 +76,17 @@ class Play:
         self.settings = EngineSettings(self.registry.store, 1, 7, codec.header(LIST))
         self.add("old")
         self.activate("old")
-        path = self.registry.active_path
-        first = self.load(self.registry.active())
-        self.live = LiveEngine(first, path, self.load, TRIAL, self.told.append, self.clock)
+        self.submitted = self.registry.active()
+        self.start()
         self.batch = Requests.unpack(
             [packed_request(profile.tobytes()) for profile in random_profiles(ROWS, ITEMS)]
         )
+
+    def start(self) -> None:
+        """A worker starts; one before it has ended."""
+        path, record = self.registry.active_path, TrialRecord(self.folder)
+        first = first_engine(self.submitted, path, self.load, record)
+        self.live = LiveEngine(first, path, self.load, TRIAL, record, self.told.append, self.clock)
 
     def load(self, active: Active) -> Engine:
         return Slowed(active, self.settings, self.clock, self.seconds.get(active.name, 0.01))
@@ -189,7 +197,7 @@ def not_numbers(play: Play) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        (slow, "too slow: .* latency ratio 10"),
+        (slow, "too slow: .* 50.0 ms for a batch of 8, before 5.0 ms"),
         (tampered, r"BundleRefused: .*model\.onnx"),
         (wrong_shaped, "BundleRefused: .*"),
         (gone, r"BundleRefused: .*model\.onnx"),
@@ -211,6 +219,18 @@ def test_a_bad_engine_is_refused_with_the_reason(
     play.add("better", seed=12)
     play.activate("better")
     assert play.until("probation").serving == "better@1"
+
+
+@pytest.mark.parametrize(
+    ("max_latency_ms", "ratio", "slow"),
+    [(49.9, 9.9, True), (50.1, 9.9, False), (49.9, 10.1, False), (50.1, 10.1, False)],
+)
+def test_an_engine_may_take_as_long_as_either_bound_allows(
+    max_latency_ms: float, ratio: float, slow: bool
+) -> None:
+    trial = replace(TRIAL, max_latency_ms=max_latency_ms, max_latency_ratio=ratio)
+    batch = 8
+    assert trial.too_slow(0.050 / batch, 0.005 / batch, batch) == slow
 
 
 def failing(play: Play) -> Callable[[Active], Engine]:
@@ -251,7 +271,7 @@ def test_an_engine_that_becomes_slow_on_probation_is_let_go(play: Play) -> None:
     play.until("probation")
     play.live.engine.seconds = 0.5  # type: ignore[attr-defined]
     fell = play.until("fell back")
-    assert "latency ratio 50" in fell.reason
+    assert "250.0 ms for a batch of 8" in fell.reason
     assert play.rank() == {1}
 
 
@@ -319,3 +339,53 @@ def test_few_users_are_no_slower_than_many(play: Play) -> None:
     for _ in range(10):
         play.live.rank(["user-0"], play.batch)
     assert play.told[-1].state == "probation"
+
+
+def taken(play: Play) -> Path:
+    """A new engine that is on probation."""
+    folder = play.add("new", seed=12)
+    play.activate("new")
+    play.until("probation")
+    return folder
+
+
+def proven(play: Play) -> Path:
+    """A new engine that has stood its probation."""
+    folder = taken(play)
+    play.clock.now += TRIAL.probation_s
+    play.until("serving")
+    return folder
+
+
+@pytest.mark.parametrize(("before", "engine_seq"), [(proven, 2), (taken, 1)])
+def test_a_worker_that_starts_again_begins_with_what_is_proven(
+    play: Play, before: Callable[[Play], Path], engine_seq: int
+) -> None:
+    before(play)
+    play.start()
+    assert play.live.engine.active.engine_seq == engine_seq
+    assert play.rank() == {engine_seq}
+    assert play.told[-1].state == ("serving" if engine_seq == 2 else "trial")
+
+
+def test_what_was_proven_and_is_spoilt_is_not_begun_with(play: Play) -> None:
+    (proven(play) / "model.onnx").unlink()
+    play.start()
+    assert play.rank() == {1}
+    assert "model.onnx" in play.until("refused").reason
+
+
+@pytest.mark.parametrize("deaths", [MAX_DEATHS - 1, MAX_DEATHS])
+def test_an_engine_at_which_workers_die_is_tried_no_more(play: Play, deaths: int) -> None:
+    play.add("new", seed=12)
+    play.activate("new")
+    for _ in range(deaths):
+        died = TrialRecord(play.folder)
+        died.begin(play.registry.active())
+        for _, note in died._notes.values():
+            os.close(note)  # as when its process ends
+    if deaths < MAX_DEATHS:
+        assert play.until("probation").serving == "new@1"
+    else:
+        assert "3 workers died" in play.until("refused").reason
+        assert play.rank() == {1}
