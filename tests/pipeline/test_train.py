@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -18,6 +21,7 @@ from pipeline.sources.synthetic import Shop
 from pipeline.train import train
 from schemas.errors import EngineError, SourceError
 from tests.engines.examples import fit
+from tests.waiting import until
 
 START_MS = 1_600_000_000_000
 EVENTS = 2_000
@@ -104,3 +108,21 @@ def test_a_terminal_sees_one_stage_after_the_other(store: Settings, log: Path) -
     assert "reading" in shown.getvalue()
     assert "fitting epoch 1: NDCG@100" in shown.getvalue()
     assert not list(store.run_dir.glob("training/*"))
+
+
+def test_a_killed_fit_goes_on_when_the_command_is_repeated(
+    store: Settings, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = store.run_dir / "training" / "sasrec"
+    command = ["train", "sasrec", "--source", "jsonl", str(log), "--config", os.devnull]
+    for name, value in {"run_dir": store.run_dir, "engine.store": store.engine.store}.items():
+        command += ["--set", f"{name}={value}"]
+    with subprocess.Popen([sys.executable, "-m", "pipeline", *command]) as process:
+        until(lambda: list(checkpoints.glob("*.pt")), "a checkpoint")
+        process.kill()
+    assert Registry(store.engine.store).list() == []
+    told: list[int] = []
+    monkeypatch.setattr(training, "fitting", lambda tell: lambda done, *rest: told.append(done))
+    assert train(store, "sasrec", "jsonl", log)["engine"] == "sasrec@1"
+    assert told[0] > 0  # it did not begin anew
+    assert not checkpoints.exists()
