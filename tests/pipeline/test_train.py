@@ -114,7 +114,9 @@ def test_a_killed_fit_goes_on_when_the_command_is_repeated(
     store: Settings, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoints = store.run_dir / "training" / "sasrec"
+    store = with_values(store, {"train.epochs": 4})
     command = ["train", "sasrec", "--source", "jsonl", str(log), "--config", os.devnull]
+    command += ["--set", "train.epochs=4"]
     for name, value in {"run_dir": store.run_dir, "engine.store": store.engine.store}.items():
         command += ["--set", f"{name}={value}"]
     with subprocess.Popen([sys.executable, "-m", "pipeline", *command]) as process:
