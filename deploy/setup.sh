@@ -5,6 +5,7 @@
 #   deploy/setup.sh java          a JDK and Maven
 #   deploy/setup.sh venv PYTHON   .venv with what running, demo and most tests need
 #   deploy/setup.sh extra NAME    and with the packages of an extra; train brings PyTorch (5 GB)
+#   deploy/setup.sh rectools      .venv/rectools, for one test
 set -eu
 
 java_is_new_enough() {
@@ -50,17 +51,26 @@ venv() {
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install "$name-venv"
     [ -x ".venv/bin/$name" ] || "$python" -m venv --clear .venv
     echo "setup: installing Python packages into .venv (some minutes the first time)"
-    install '.[dev]'
+    install .venv -c deploy/constraints.txt -e '.[dev]'
 }
 
 extra() {
     echo "setup: installing Python packages for $1 into .venv (some minutes the first time)"
-    install ".[$1]"
+    install .venv -c deploy/constraints.txt -e ".[$1]"
 }
 
+rectools() {
+    .venv/bin/python -m venv --clear .venv/rectools
+    install .venv/rectools -r deploy/rectools.txt
+}
+
+# uv takes a fraction of the time; pip goes on where it fails, as uv does not read pip's settings.
 install() {
-    .venv/bin/python -m pip --disable-pip-version-check install -q --use-pep517 \
-        -c deploy/constraints.txt -e "$1"
+    python=$1/bin/python
+    shift
+    pip="$python -m pip --disable-pip-version-check install -q"
+    $pip -c deploy/constraints.txt uv
+    "$python" -m uv pip install -q --python "$python" "$@" || $pip --use-pep517 "$@"
 }
 
 "$@"
