@@ -5,6 +5,7 @@
         model.onnx      features -> scores, items, channels; all data inside
         items.arrow     the catalogue
         table.*.bin     other inputs of the model that are about the items, if it has any
+        weights.safetensors  parameters of the network, to go on fitting it, if it has any
 
 ``Bundle.open`` reads each file once through one descriptor and hashes the bytes that it then
 parses, so that nothing can be swapped between check and use. No inference session is opened here.
@@ -31,6 +32,7 @@ from engines.manifest import (
     ITEMS,
     MANIFEST,
     MODEL,
+    WEIGHTS,
     FileEntry,
     Manifest,
     Table,
@@ -55,6 +57,7 @@ class Bundle:
         model: the bytes of ``model.onnx``.
         catalogue: the items.
         tables: by name, read-only: the model's inputs that are the same at every run.
+        weights: the bytes of ``weights.safetensors``, or none.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class Bundle:
     model: bytes
     catalogue: Catalogue
     tables: dict[str, NDArray[Any]]
+    weights: bytes
 
     @property
     def label(self) -> str:
@@ -96,7 +100,8 @@ class Bundle:
         check_model(files[MODEL], manifest)
         catalogue = _parse_items(files[ITEMS], manifest)
         tables = {table.name: _parse_table(files[table.file], table) for table in manifest.tables}
-        return cls(folder, manifest, digest.digest(), files[MODEL], catalogue, tables)
+        weights = files.get(WEIGHTS, b"")
+        return cls(folder, manifest, digest.digest(), files[MODEL], catalogue, tables, weights)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from engines.manifest import (
     ITEMS,
     MANIFEST,
     MODEL,
+    WEIGHTS,
     Manifest,
     Precision,
     Tensor,
@@ -44,6 +45,8 @@ class Draft:
         channels: names of the values of the ``channels`` output.
         tables: what else the model reads, about the items: float32 or int64, of one or two
             dimensions.
+        weights: the parameters of the network in safetensors format, for those who go on fitting
+            it; empty: there are none.
         kind, parameters: which model it is and how it was made.
         training: the log it was fitted on.
     """
@@ -59,6 +62,7 @@ class Draft:
     parameters: dict[str, int | float | str] = field(default_factory=dict)
     tables: dict[str, NDArray[Any]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    weights: bytes = b""
     precision: Precision = "float32"
     parent: str | None = None
 
@@ -115,6 +119,7 @@ def draft_of(bundle: Bundle) -> Draft:
         parameters=manifest.parameters,
         tables=bundle.tables,
         metrics=manifest.metrics,
+        weights=bundle.weights,
         precision=manifest.precision,
         parent=bundle.label,
     )
@@ -129,6 +134,8 @@ def write_bundle(folder: Path, draft: Draft, name: str, version: str) -> None:
         EngineError: the folder exists, or the disk refuses.
     """
     files = {MODEL: draft.model, ITEMS: _items_bytes(draft.catalogue)}
+    if draft.weights:
+        files[WEIGHTS] = draft.weights
     for table, array in draft.tables.items():
         files[table_of(table, array).file] = array.astype(array.dtype.newbyteorder("<")).tobytes()
     manifest = draft.manifest(name, version, files)

@@ -16,6 +16,7 @@ from schemas.errors import BundleRefused
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 ITEMS = "items.arrow"
+WEIGHTS = "weights.safetensors"
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 """Of engine names and versions: a folder name that cannot climb out of the store."""
@@ -23,7 +24,10 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 FileName = Annotated[
     str,
-    Field(pattern=r"^(model\.onnx|items\.arrow|model\.[a-z0-9_-]+\.plan|table\.[a-z0-9_]+\.bin)$"),
+    Field(
+        pattern=r"^(model\.onnx|items\.arrow|weights\.safetensors"
+        r"|model\.[a-z0-9_-]+\.plan|table\.[a-z0-9_]+\.bin)$"
+    ),
 ]
 Precision = Literal["float32", "float16", "int8"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

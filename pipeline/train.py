@@ -131,7 +131,7 @@ def plan_of(train: TrainSettings, checkpoints: Path | None, told: Told) -> Plan:
     """The settings as models take them."""
     return Plan(
         seed=train.seed,
-        shape=Shape(width=train.width, blocks=train.blocks, dropout=train.dropout),
+        shape=Shape.of_width(train.width, train.blocks, train.dropout),
         fit=FitSettings(
             epochs=train.epochs, patience=train.patience, learning_rate=train.learning_rate
         ),

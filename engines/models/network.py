@@ -81,7 +81,7 @@ class Block(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        width, hidden = shape.width, shape.hidden * shape.width
+        width, hidden = shape.width, shape.hidden
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(shape)
         self.feed_norm = nn.LayerNorm(width)
@@ -103,11 +103,12 @@ class Attention(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.heads = shape.heads
+        self.heads, self.size = shape.heads, shape.head_width
         self.dropout = shape.dropout
-        self.query = nn.Linear(shape.width, shape.width)
-        self.key_value = nn.Linear(shape.width, 2 * shape.width)
-        self.out = nn.Linear(shape.width, shape.width)
+        inner = self.heads * self.size
+        self.query = nn.Linear(shape.width, inner)
+        self.key_value = nn.Linear(shape.width, 2 * inner)
+        self.out = nn.Linear(inner, shape.width)
         self.by_place = nn.Parameter(torch.zeros(HISTORY_SLOTS, shape.heads))
         self.by_time = nn.Parameter(torch.zeros(KNOTS, shape.heads))
 
@@ -118,19 +119,18 @@ class Attention(nn.Module):
             near: [B, Q, L, KNOTS], `hats` of the time from the second event to the first.
             allowed: bool [B, Q, L], whether the first event looks at the second.
         """
-        batch, length, width = x.shape
+        batch, length, _ = x.shape
         asked = near.shape[1]
-        size = width // self.heads
-        query = self.query(x[:, -asked:]).view(batch, asked, self.heads, size).transpose(1, 2)
-        split = self.key_value(x).view(batch, length, 2, self.heads, size)
+        query = self.query(x[:, -asked:]).view(batch, asked, self.heads, self.size).transpose(1, 2)
+        split = self.key_value(x).view(batch, length, 2, self.heads, self.size)
         key, value = split.permute(2, 0, 3, 1, 4)
         place = torch.arange(length, device=x.device)
         between = (place[-asked:, None] - place).clamp(min=0)
         bias = (self.by_place[between] + near @ self.by_time).permute(0, 3, 1, 2)
         bias = bias.masked_fill(~allowed[:, None], -torch.inf)
-        weight = (query @ key.transpose(-1, -2) / math.sqrt(size) + bias).softmax(-1)
+        weight = (query @ key.transpose(-1, -2) / math.sqrt(self.size) + bias).softmax(-1)
         weight = functional.dropout(weight, self.dropout, self.training)
-        heard = (weight @ value).transpose(1, 2).reshape(batch, asked, width)
+        heard = (weight @ value).transpose(1, 2).reshape(batch, asked, -1)
         out: Tensor = self.out(heard)
         return out
 

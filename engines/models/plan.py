@@ -21,17 +21,24 @@ class Shape:
     """Size of a sequence network.
 
     Args:
-        width: D, of item vectors and between blocks; a multiple of ``heads``.
+        width: D, of item vectors and between blocks.
         blocks, heads: how many.
-        hidden: width of the feed-forward part, in D.
+        head_width: of a head's queries, keys and values.
+        hidden: width of the feed-forward part.
         dropout: share of the numbers that training sets to 0.
     """
 
     width: int = 64
     blocks: int = 1
     heads: int = 2
-    hidden: int = 4
+    head_width: int = 32
+    hidden: int = 256
     dropout: float = 0.4
+
+    @classmethod
+    def of_width(cls, width: int, blocks: int = 1, dropout: float = 0.4) -> Shape:
+        """The usual one: two heads that share the width, and a feed-forward part of four."""
+        return cls(width, blocks, 2, width // 2, 4 * width, dropout)
 
 
 @dataclass(frozen=True)

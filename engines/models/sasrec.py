@@ -8,21 +8,23 @@ score of item j:  temperature * <unit(what comes after the newest event), unit(v
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.bundle import Bundle
 from engines.catalogue import Catalogue
 from engines.draft import Draft
 from engines.manifest import Training
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
-from engines.models.plan import Plan
+from engines.models.plan import Plan, Shape
 from engines.models.tables import item_tables, with_spare
 from engines.models.top_k import padded
 from engines.models.windows import Windows
+from schemas.errors import EngineError
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class SasrecModel:
         self, *, batch: int = BATCH, k: int = K, excluded_slots: int = EXCLUDED_SLOTS
     ) -> Draft:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
+        from safetensors.torch import save
+
         from engines.models.network import SequenceLister
 
         slots = HISTORY_SLOTS
@@ -80,7 +84,43 @@ class SasrecModel:
             training=self.training,
             parameters=self.parameters,
             metrics=self.metrics,
+            weights=save(self.network.state_dict()),
         )
+
+
+def of_bundle(bundle: Bundle) -> SasrecModel:
+    """The model that an engine of this kind was exported from.
+
+    Raises:
+        EngineError: it is of another kind, or its weights do not fit its parameters.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from engines.models.network import SequenceNetwork
+
+    manifest = bundle.manifest
+    try:
+        values = {field.name: manifest.parameters[field.name] for field in fields(Shape)}
+        network = SequenceNetwork(Shape(**values))  # type: ignore[arg-type]
+        network.load_state_dict(load(bundle.weights))
+    except (KeyError, RuntimeError, SafetensorError) as error:
+        raise EngineError(
+            f"{bundle.label} cannot be fitted on",
+            expected="an engine of `headrace train sasrec`, with the weights of its network",
+            received=f"a {manifest.model} engine: {str(error).splitlines()[0]}",
+            fix="name another engine, or train one",
+        ) from error
+    known = len(bundle.catalogue) + 1
+    return SasrecModel(
+        catalogue=bundle.catalogue,
+        network=network.eval(),
+        vectors=bundle.tables["item_vectors"][:known],
+        popularity=bundle.catalogue.popularity.astype(np.float64),
+        training=manifest.training,
+        parameters=manifest.parameters,
+        metrics=manifest.metrics,
+    )
 
 
 def fit(seen: Interactions, plan: Plan) -> SasrecModel:

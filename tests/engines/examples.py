@@ -69,7 +69,7 @@ def random_sasrec(items: int, seed: int = 0) -> SasrecModel:
     log = Interactions.read(("user", str(item), CLICK, item) for item in range(items))
     vectors = torch.nn.functional.normalize(torch.randn(items + 1, 16), dim=1)
     vectors[0] = 0
-    network = SequenceNetwork(Shape(width=16))
+    network = SequenceNetwork(Shape.of_width(16))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return SasrecModel(

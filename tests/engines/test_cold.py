@@ -10,7 +10,7 @@ from engines.models.plan import Plan, Shape
 from schemas.errors import EngineError
 from tests.engines.examples import CLICK
 
-PLAN = Plan(shape=Shape(width=16))
+PLAN = Plan(shape=Shape.of_width(16))
 SHELVES = [[f"{shelf}-{number}" for number in range(10)] for shelf in "abcdefghij"]
 TITLES = {item: {"title": f"shelf {item[0]}"} for shelf in SHELVES for item in shelf}
 # Each user goes along one shelf.

@@ -26,7 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """With an engine ``shop`` that knows lamps, soaps and chairs."""
     path = tmp_path_factory.mktemp("store")
     settings = load_settings(flags={"engine.store": path}, environ={})
-    model = kinds.fit("content", shop(), Plan(shape=Shape(width=8)))
+    model = kinds.fit("content", shop(), Plan(shape=Shape.of_width(8)))
     Registry(path).add(model.draft(batch=4, k=6), "shop")
     return settings
 

@@ -45,7 +45,7 @@ def walks(users: int = 150, length: int = 14) -> Interactions:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> BlendModel:
     plan = Plan(
-        shape=Shape(width=16),
+        shape=Shape.of_width(16),
         fit=FitSettings(epochs=3, negatives=50),
         checkpoints=tmp_path_factory.mktemp("checkpoints"),
     )

@@ -21,7 +21,7 @@ from schemas.errors import EngineError
 from tests.engines.examples import CLICK, events, inputs
 
 KINDS = ("lamp", "soap", "chair")
-PLAN = Plan(shape=Shape(width=8))
+PLAN = Plan(shape=Shape.of_width(8))
 
 
 def shop(new: dict[str, dict[str, object]] | None = None) -> Interactions:

@@ -44,7 +44,7 @@ def job(folder: Path, **settings: float) -> Job:
     return Job(
         train=Windows.of(split.train),
         validation=Windows.before(split.whole, split.judged),
-        shape=Shape(width=16, dropout=0.1),
+        shape=Shape.of_width(16, dropout=0.1),
         settings=replace(
             FitSettings(epochs=EPOCHS, events=64, negatives=20, warm_up=10), **settings
         ),
@@ -180,7 +180,7 @@ def test_without_a_validation_the_last_epoch_counts(tmp_path: Path) -> None:
 def test_the_sampled_loss_is_that_over_all_items(corrected: bool) -> None:
     """And without its correction it is not."""
     torch.manual_seed(0)
-    trainee = Trainee(torch.randn(ITEMS + 1, 16), Shape(width=16)).eval()
+    trainee = Trainee(torch.randn(ITEMS + 1, 16), Shape.of_width(16)).eval()
     trainee.network.log_temperature.data.fill_(1.0)
     item = torch.tensor([[1, 2, 3], [0, 9, 4]])
     batch = {
@@ -199,7 +199,7 @@ def test_the_sampled_loss_is_that_over_all_items(corrected: bool) -> None:
 
 
 def test_a_target_is_no_negative_of_its_own() -> None:
-    trainee = Trainee(torch.randn(ITEMS + 1, 16), Shape(width=16)).eval()
+    trainee = Trainee(torch.randn(ITEMS + 1, 16), Shape.of_width(16)).eval()
     one = torch.tensor([[3]])
     batch = {"item": one, "event_type": one, "gap_s": torch.zeros(1, 1), "target": one + 1}
     with torch.no_grad():

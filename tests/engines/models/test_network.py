@@ -17,7 +17,7 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 @pytest.fixture(scope="module", params=[1, 2, 3])
 def network(request: pytest.FixtureRequest) -> SequenceNetwork:
     torch.manual_seed(0)
-    network = SequenceNetwork(Shape(width=16, blocks=request.param)).eval()
+    network = SequenceNetwork(Shape.of_width(16, blocks=request.param)).eval()
     for parameter in network.parameters():  # the biases begin at 0, and would hide a mistake
         torch.nn.init.normal_(parameter, std=0.3)
     return network

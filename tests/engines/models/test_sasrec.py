@@ -116,7 +116,7 @@ def test_a_catalogue_shorter_than_a_list_is_padded(tmp_path: Path) -> None:
 def test_a_fit_says_how_it_was_made(tmp_path: Path) -> None:
     plan = Plan(
         seed=5,
-        shape=Shape(width=8),
+        shape=Shape.of_width(8),
         fit=FitSettings(epochs=2, negatives=10),
         checkpoints=tmp_path,
     )
