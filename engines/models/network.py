@@ -130,7 +130,7 @@ class Attention(nn.Module):
         bias = bias.masked_fill(~allowed[:, None], -torch.inf)
         weight = (query @ key.transpose(-1, -2) / math.sqrt(self.size) + bias).softmax(-1)
         weight = functional.dropout(weight, self.dropout, self.training)
-        heard = (weight @ value).transpose(1, 2).reshape(batch, asked, -1)
+        heard = (weight @ value).transpose(1, 2).reshape(batch, asked, self.heads * self.size)
         out: Tensor = self.out(heard)
         return out
 
