@@ -43,8 +43,8 @@ class Draft:
         batch, k: B and k of the fixed shapes.
         input_widths: feature name -> second dimension.
         channels: names of the values of the ``channels`` output.
-        tables: what else the model reads, about the items: float32 or int64, of one or two
-            dimensions.
+        tables: what else the model reads, about the items, of one or two dimensions; dtypes as of
+            ``manifest.Table``.
         weights: the parameters of the network in safetensors format, for those who go on fitting
             it; empty: there are none.
         kind, parameters: which model it is and how it was made.

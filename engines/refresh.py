@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.catalogue import ATTRIBUTES, Catalogue
 from engines.draft import Draft, draft_of
+from engines.int8 import rows_of, set_row
+from engines.models.tables import VECTORS
 from engines.models.words import words_of
 from schemas.errors import EngineError
 
 LIKE = 10
 """Known items whose vectors a new one takes the mean of."""
-VECTORS = ("item_vectors", "content_vectors")
 
 
 def refreshed(
@@ -59,7 +60,7 @@ def refreshed(
     rows = range(len(bundle.catalogue) + 1, len(ids) + 1)
     for row, like in zip(rows, _most_like(known, [items[item] for item in new]), strict=True):
         for name in set(VECTORS) & tables.keys():
-            tables[name][row] = _mean_direction(tables[name][like])
+            set_row(tables, name, row, _mean_direction(rows_of(tables, name, like)))
     tables["available"][:] = -np.inf
     listed = [row for row, item in enumerate(ids, 1) if available is None or item in available]
     tables["available"][0, listed] = 0

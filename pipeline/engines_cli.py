@@ -63,6 +63,40 @@ def refresh(
 
 
 @command
+def compress(
+    call: Call,
+    engine: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
+    path: Log = None,
+    kind: Kind = "",
+    fp16: Annotated[bool, typer.Option("--fp16", help="float16: half the bytes.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="int8 with scales out of a log: for TensorRT.")
+    ] = False,
+    int8_weights: Annotated[
+        bool, typer.Option("--int8-weights", help="int8 weights of the network.")
+    ] = False,
+    int8_items: Annotated[
+        bool, typer.Option("--int8-items", help="int8 vectors of the items.")
+    ] = False,
+) -> Result:
+    """Add a version of an engine that is smaller by one step; the engine is its parent.
+
+    On the CPU they save bytes, and no time: ONNX Runtime computes in float32. Steps can follow each
+    other. What becomes of the lists is for `headrace gate` to say. --int8 calibrates with
+    the histories of users in a log.
+
+    Example: headrace compress blend --int8-items
+
+    Example: headrace compress sasrec@1 --int8 --source sequences beauty.txt
+    """
+    from pipeline.compress import compress
+
+    flags = {"fp16": fp16, "int8": int8, "int8-weights": int8_weights, "int8-items": int8_items}
+    steps = [step for step, wanted in flags.items() if wanted]
+    return compress(call.settings, engine, steps, kind, path, call.console)
+
+
+@command
 def activate(
     call: Call,
     name: Annotated[

@@ -33,6 +33,9 @@ class OnnxBackend(EngineBackend):
         options.use_deterministic_compute = True
         # Waiting threads sleep: the cores belong to Flink in the meantime.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # int8 weights become float32 here. Multiplied as int8 they are slower on AVX2, and sums of
+        # two products overflow 16 bits there.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(
                 with_tables(self.bundle), options, providers=["CPUExecutionProvider"]

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+VECTORS = ("item_vectors", "content_vectors")
+"""The tables that hold a vector for each item, a row each."""
 SPARE = 8
 """One row in so many is free, for items to come."""
 

@@ -1,0 +1,12 @@
+"""Compression after training: each step makes a new version of a bundle, with it as its parent.
+
+    bundle ─▶ step ─▶ draft ─▶ store ─▶ `headrace gate` against the parent
+
+    steps.py        the steps by name, and what all of them check
+    half.py         float16
+    weights.py      int8 weights of the network, int8 vectors of items
+    calibrated.py   int8 activations too, with scales out of a log
+    graph.py        what the steps look for in a graph
+
+A list must not depend on its neighbours, so every scale is a constant of the model.
+"""
