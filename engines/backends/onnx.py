@@ -33,8 +33,8 @@ class OnnxBackend(EngineBackend):
         options.use_deterministic_compute = True
         # Waiting threads sleep: the cores belong to Flink in the meantime.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # int8 weights become float32 here. Multiplied as int8 they are slower on AVX2, and sums of
-        # two products overflow 16 bits there.
+        # What is stored as int8 becomes float32 here, once. Otherwise every batch would restore it
+        # anew, or multiply int8: on AVX2 that is no quicker, and overflows 16 bits.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(

@@ -204,6 +204,29 @@ def test_a_model_that_the_runtime_refuses_is_an_error(tmp_path: Path) -> None:
         OnnxBackend(spoiled).activate()
 
 
+def test_int8_is_multiplied_exactly(tmp_path: Path) -> None:
+    """ONNX Runtime's own int8 product adds two of these in 16 bits, where AVX2 is all there is."""
+    constants = {
+        "one": np.float32(1),
+        "none": np.int8(0),
+        "numbers": np.full((5, 5), 127, np.int8),
+        "scales": np.array([1, 1.5, 2, 2.5, 3], np.float32),
+        "nones": np.zeros(5, np.int8),
+    }
+    nodes = [
+        node("QuantizeLinear", ["start", "one", "none"], ["rounded"]),
+        node("DequantizeLinear", ["rounded", "one", "none"], ["left"]),
+        node("DequantizeLinear", ["numbers", "scales", "nones"], ["right"], axis=1),
+        node("MatMul", ["left", "right"], ["product"]),
+        node("Abs", ["product"], ["x"]),
+    ]
+    bundle = opened(tmp_path, scorer_draft(scorer(nodes, constants=constants)))
+    with OnnxBackend(bundle) as backend:
+        ranked = backend.run({"item": np.full((2, 50), 127)})
+    assert ranked.items[0].tolist() == [4, 3, 2]
+    assert ranked.scores[0].tolist() == [5 * 127 * 127 * scale for scale in (3, 2.5, 2)]
+
+
 def test_no_threads_are_refused(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="threads"):
         OnnxBackend(bundle, threads=0)

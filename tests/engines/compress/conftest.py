@@ -1,0 +1,28 @@
+"""One small engine of every model that can be compressed, exported once for all tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from engines.bundle import Bundle
+from engines.registry import Registry
+from tests.engines.examples import random_blend, random_content, random_model, random_sasrec
+
+ITEMS = 60
+BATCH = 16
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    return Registry(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def engines(registry: Registry) -> dict[str, Bundle]:
+    made = {
+        "content": random_content(ITEMS),
+        "sasrec": random_sasrec(ITEMS),
+        "blend": random_blend(ITEMS),
+        "cooccurrence": random_model(ITEMS),
+    }
+    return {name: registry.add(model.draft(batch=BATCH), name) for name, model in made.items()}
