@@ -51,7 +51,8 @@ def compressed(bundle: Bundle, step: str, batches: Sequence[Tensors] = ()) -> Dr
     draft = STEPS[step].run(bundle, batches)
     before = bundle.manifest.parameters.get("compression")
     steps = f"{before}+{step}" if before else step
-    return replace(draft, parameters={**draft.parameters, "compression": steps})
+    parameters = {**draft.parameters, "compression": steps}
+    return replace(draft, parameters=parameters, weights=b"")  # a fit goes on from the parent
 
 
 def check(bundle: Bundle, step: str) -> None:

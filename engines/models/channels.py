@@ -78,7 +78,8 @@ class Channels(nn.Module):
         available: Tensor,
     ) -> Candidates:
         """The candidates; the arguments are features, and tables as of ``blend.blend_tables``."""
-        sequence, known = self.scorer(item, event_type, gap_s, item_vectors)
+        told, known = self.scorer(item, event_type, gap_s, item_vectors)
+        sequence = told @ item_vectors.T
         recent, voice = self.voices(item, event_type)
         weights = neighbour_weights[recent] * voice[:, :, None]
         cooccurrence = torch.zeros_like(sequence).scatter_add(

@@ -121,22 +121,46 @@ class Attention(nn.Module):
         """
         batch, length, _ = x.shape
         asked = near.shape[1]
+        if asked == 1:
+            return self._newest(x, near, allowed)
         query = self.query(x[:, -asked:]).view(batch, asked, self.heads, self.size).transpose(1, 2)
         split = self.key_value(x).view(batch, length, 2, self.heads, self.size)
         key, value = split.permute(2, 0, 3, 1, 4)
-        place = torch.arange(length, device=x.device)
-        between = (place[-asked:, None] - place).clamp(min=0)
-        bias = (self.by_place[between] + near @ self.by_time).permute(0, 3, 1, 2)
-        bias = bias.masked_fill(~allowed[:, None], -torch.inf)
-        weight = (query @ key.transpose(-1, -2) / math.sqrt(self.size) + bias).softmax(-1)
-        weight = functional.dropout(weight, self.dropout, self.training)
+        weight = self._weight(query @ key.transpose(-1, -2), near, allowed)
         heard = (weight @ value).transpose(1, 2).reshape(batch, asked, self.heads * self.size)
         out: Tensor = self.out(heard)
         return out
 
+    def _newest(self, x: Tensor, near: Tensor, allowed: Tensor) -> Tensor:
+        """`forward` for the newest event alone, [B, 1, D].
+
+        Keys and values of all L events would serve one query a head. So the query goes through the
+        matrix of the keys instead, and what was heard through that of the values: L times fewer
+        multiplications. The keys' bias adds the same for every event, which changes nothing.
+        """
+        batch, inner = len(x), self.heads * self.size
+        key, value = self.key_value.weight.view(2, self.heads, self.size, x.shape[2])
+        query = self.query(x[:, -1]).view(batch, self.heads, self.size).transpose(0, 1)
+        asked = (query @ key).transpose(0, 1)  # [B, H, D]
+        weight = self._weight((asked @ x.transpose(1, 2))[:, :, None], near, allowed)[:, :, 0]
+        mixed = (weight @ x).transpose(0, 1)  # [H, B, D]
+        heard = (mixed @ value.transpose(1, 2)).transpose(0, 1).reshape(batch, 1, inner)
+        out: Tensor = self.out(heard + self.key_value.bias[inner:])
+        return out
+
+    def _weight(self, likeness: Tensor, near: Tensor, allowed: Tensor) -> Tensor:
+        """How much each head listens to each event, [B, H, Q, L], by q·k of the same shape."""
+        asked, length = likeness.shape[2:]
+        place = torch.arange(length, device=near.device)
+        between = (place[-asked:, None] - place).clamp(min=0)
+        bias = (self.by_place[between] + near @ self.by_time).permute(0, 3, 1, 2)
+        bias = bias.masked_fill(~allowed[:, None], -torch.inf)
+        weight = (likeness / math.sqrt(self.size) + bias).softmax(-1)
+        return functional.dropout(weight, self.dropout, self.training)
+
 
 class NewestScorer(nn.Module):
-    """How well each item would follow the newest event of a history."""
+    """What comes after the newest event of a history."""
 
     speaking: Tensor
 
@@ -148,15 +172,18 @@ class NewestScorer(nn.Module):
     def forward(
         self, item: Tensor, event_type: Tensor, gap_s: Tensor, item_vectors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Scores [B, C], and whether a history has a known item that an event speaks for [B, 1].
+        """A vector [B, D], and whether a history has a known item that an event speaks for [B, 1].
+
+        The vector's products with those of the items are their scores.
 
         Args:
             item, event_type, gap_s: [B, L], as of `engines.features.features`.
             item_vectors: float32 [C, D], row 0 and rows without an item being 0.
         """
         item = item * self.speaking[event_type]
-        told = self.network(item_vectors[item], item, event_type, gap_s, 1)[:, 0]
-        return told @ item_vectors.T, (item != 0).any(dim=1, keepdim=True)
+        vectors = functional.embedding(item, item_vectors)
+        told = self.network(vectors, item, event_type, gap_s, 1)[:, 0]
+        return told, (item != 0).any(dim=1, keepdim=True)
 
 
 class SequenceLister(nn.Module):
@@ -186,6 +213,7 @@ class SequenceLister(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``scores``, ``items``, ``channels`` [B, k] of features and tables; see ``sasrec``."""
         told, known = self.scorer(item, event_type, gap_s, item_vectors)
-        score = told * known + self.popularity * item_popularity + available
+        # Nothing goes over [B, C] but the product: runtimes add the row of C to it on the way.
+        score = (told * known) @ item_vectors.T + (self.popularity * item_popularity + available)
         scores, items = best(without(score, excluded), self.k)
         return scores, items, known.long().expand(-1, self.k)

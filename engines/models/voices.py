@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engines.models.cooccurrence_graph import DECAY, EVENT_WEIGHTS, LAST
 
@@ -28,4 +29,4 @@ class Voices(nn.Module):
 
 def taste(vectors: Tensor, recent: Tensor, weight: Tensor) -> Tensor:
     """What the last events have in common, [B, D]: their vectors [C, D], weighed and summed."""
-    return (vectors[recent] * weight[:, :, None]).sum(1)
+    return (functional.embedding(recent, vectors) * weight[:, :, None]).sum(1)
