@@ -20,15 +20,19 @@ DIFFERENT = 16
 
 
 def full_batches(
-    bundle: Bundle, histories: EventLists, excluded: Sequence[Sequence[int]]
+    bundle: Bundle,
+    histories: EventLists,
+    excluded: Sequence[Sequence[int]],
+    users_at_once: int | None = None,
 ) -> list[Tensors]:
     """Inputs of exactly ``manifest.batch`` users each, as the job gives them in a full bundle.
 
     Args:
         histories, excluded: of n users, see `profiles_from_histories`; taken again from the start
             where they do not fill a batch.
+        users_at_once: instead of ``manifest.batch``.
     """
-    rows = bundle.manifest.batch
+    rows = users_at_once or bundle.manifest.batch
     count = min(DIFFERENT, -(-len(histories) // rows))
     users = [number % len(histories) for number in range(count * rows)]
     profiles = profiles_from_histories(

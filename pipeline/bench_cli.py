@@ -8,9 +8,24 @@ from typing import Annotated
 import typer
 
 from pipeline.command import Call, Result, register
+from schemas.errors import SettingsError
 
 bench = typer.Typer(help="Measure the whole path on this machine.", no_args_is_help=True)
 command = partial(register, bench)
+
+
+def to_numbers(option: str, text: str) -> list[int]:
+    """Whole numbers above 0 as a user writes them, such as "1,64"."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise SettingsError(
+            f"{option} cannot be read",
+            expected="whole numbers above 0, separated by commas",
+            received=text,
+            fix=f"write it as in {option} 1,64,512",
+        )
+    return [int(part) for part in parts]
+
 
 Repeats = Annotated[int, typer.Option(min=1, help="Measure so often and give medians.")]
 
@@ -70,4 +85,35 @@ def soak(
     call.shown.add("job")
     found = soak(call.settings, rate, minutes, call.console)
     call.exit_code = int(found["growing"])
+    return found
+
+
+@command
+def engine(
+    call: Call,
+    engines: Annotated[
+        list[str] | None,
+        typer.Argument(help="NAME or NAME@VERSION. [default: made-up ones of every model]"),
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Items of made-up engines.")] = 12_000,
+    batch: Annotated[
+        str, typer.Option(help="How many users are ranked at once, separated by commas.")
+    ] = "1,64,512",
+    threads: Annotated[str, typer.Option(help="Of one call, separated by commas.")] = "1",
+) -> Result:
+    """Measure how long engines take for a batch of users, without Kafka and Flink.
+
+    Made-up engines have the batch for their shape; those of the store keep their own, filled up or
+    looped over.
+
+    Example: headrace bench engine sasrec@1 sasrec@2 --batch 1,32 --threads 1,2 --json
+    """
+    from pipeline.bench.engine import engine
+    from pipeline.bench.report import print_engines
+
+    at_once, counts = to_numbers("--batch", batch), to_numbers("--threads", threads)
+    found = engine(call.settings, engines or [], items, at_once, counts, call.console)
+    if not call.as_json:
+        call.shown.add("engines")
+        print_engines(found["engines"])
     return found

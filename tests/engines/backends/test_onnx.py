@@ -199,7 +199,9 @@ def test_a_backend_that_is_not_loaded_says_so(bundle: Bundle) -> None:
 def test_a_model_that_the_runtime_refuses_is_an_error(tmp_path: Path) -> None:
     model = onnx.load_from_string(scorer([node("Neg", ["start"], ["x"])]))
     bundle = opened(tmp_path, scorer_draft(model.SerializeToString()))
-    spoiled = Bundle(bundle.folder, bundle.manifest, bundle.digest, b"junk", bundle.catalogue, {}, b"")
+    spoiled = Bundle(
+        bundle.folder, bundle.manifest, bundle.digest, b"junk", bundle.catalogue, {}, b""
+    )
     with pytest.raises(EngineError, match="cannot load the engine test@1"):
         OnnxBackend(spoiled).activate()
 

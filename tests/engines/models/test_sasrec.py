@@ -49,7 +49,9 @@ def test_the_engine_lists_by_the_scores_of_the_network(model: SasrecModel, bundl
     with torch.no_grad():
         shown = (torch.from_numpy(tensors[name]) for name in ("item", "event_type", "gap_s"))
         told, known = NewestScorer(model.network)(*shown, torch.from_numpy(model.vectors))
-    scores = (told * known).numpy() @ model.vectors.T + POPULARITY * model.popularity / model.popularity.max()
+    scores = (
+        told * known
+    ).numpy() @ model.vectors.T + POPULARITY * model.popularity / model.popularity.max()
     scores[:, 0] = -np.inf
     np.put_along_axis(scores, tensors["excluded"], -np.inf, axis=1)
     listed = ranked.scores > -np.inf

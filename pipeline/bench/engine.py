@@ -1,0 +1,135 @@
+"""How long engines take, and how many lists one core makes in a second.
+
+engines ─▶ the same made-up users ─▶ by turns, so that a noisy machine hits all alike
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engines.backends.onnx import OnnxBackend
+from engines.bundle import Bundle
+from engines.evaluate import EventLists
+from engines.latency import DIFFERENT, Clock, by_turns, full_batches
+from engines.registry import Registry
+from pipeline.bench.made_up import KINDS, made_up
+from pipeline.bench.measure import machine
+from pipeline.console import stages
+from pipeline.gate import opened
+from schemas.profile import HISTORY_SLOTS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Settings
+
+ROUNDS = 200
+CLICK = 3
+SEED = 7
+
+
+def engine(
+    settings: Settings,
+    engines: Sequence[str],
+    items: int,
+    users_at_once: Sequence[int],
+    threads: Sequence[int],
+    console: Console | None = None,
+    *,
+    rounds: int = ROUNDS,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Any]:
+    """Times engines on full batches of made-up users.
+
+    Args:
+        settings: where the store is.
+        engines: NAME or NAME@VERSION each; none: a made-up one of each of KINDS, exported for each
+            of ``users_at_once`` as its batch shape.
+        items: of made-up engines.
+        users_at_once: how many users are asked for at once. An engine's batch shape is filled up,
+            or looped over.
+        threads: of one engine call.
+        console: shows progress; None shows none.
+        rounds: how often each is timed.
+        clock: in seconds.
+
+    Returns:
+        ``engines`` with ``engine``, ``model``, ``precision``, ``batch``, ``items``,
+        ``size_bytes`` of all files, ``users_at_once``, ``threads``, ``p50_ms``, ``p99_ms``,
+        ``lists_per_s_core``; ``rounds`` and ``machine``.
+
+    Raises:
+        EngineError: there is no such engine, or PyTorch is missing for a made-up one.
+    """
+    with tempfile.TemporaryDirectory() as folder, stages(console) as tell:
+        if engines:
+            registry = Registry(settings.engine.store)
+            found = [opened(registry, name) for name in engines]
+            runs = [(number, found) for number in users_at_once]
+        else:
+            runs = []
+            for done, number in enumerate(users_at_once):
+                tell("exporting", done, len(users_at_once))
+                store = Registry(Path(folder) / str(number))
+                made = [store.add(made_up(kind, items, number), kind) for kind in KINDS]
+                runs.append((number, made))
+        rows = []
+        steps = [(number, bundles, count) for count in threads for number, bundles in runs]
+        for done, (number, bundles, count) in enumerate(steps):
+            tell("ranking", done, len(steps))
+            rows += _timed(bundles, number, count, rounds, clock)
+    return {"engines": rows, "rounds": rounds, "machine": machine()}
+
+
+def _timed(
+    bundles: Sequence[Bundle], users_at_once: int, threads: int, rounds: int, clock: Clock
+) -> list[dict[str, Any]]:
+    with ExitStack() as opened:
+        turns = []
+        for bundle in bundles:
+            backend = opened.enter_context(OnnxBackend(bundle, threads))
+            backend.warm_up()
+            histories = _histories(bundle, DIFFERENT * users_at_once)
+            nothing: list[list[int]] = [[]] * len(histories)
+            turns.append((backend, full_batches(bundle, histories, nothing, users_at_once)))
+        took_ms = by_turns(turns, rounds, clock)
+    p50_ms, p99_ms = np.quantile(took_ms, [0.5, 0.99], axis=0)
+    return [
+        {
+            **_described(bundle),
+            "users_at_once": users_at_once,
+            "threads": threads,
+            "p50_ms": round(float(p50), 3),
+            "p99_ms": round(float(p99), 3),
+            "lists_per_s_core": round(users_at_once / threads / max(float(p50), 1e-9) * 1000),
+        }
+        for bundle, p50, p99 in zip(bundles, p50_ms, p99_ms, strict=True)
+    ]
+
+
+def _described(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "engine": bundle.label,
+        "model": manifest.model,
+        "precision": manifest.precision,
+        "batch": manifest.batch,
+        "items": len(bundle.catalogue),
+        "size_bytes": sum(entry.size_bytes for entry in manifest.files.values()),
+    }
+
+
+def _histories(bundle: Bundle, users: int) -> EventLists:
+    """Clicks of made-up users, 1 to 50 each, on items of the engine a minute apart."""
+    random = np.random.default_rng(SEED)
+    hashes = bundle.catalogue.table["item_hash"].to_pylist()
+    lengths = random.integers(1, HISTORY_SLOTS + 1, users).tolist()
+    items = [random.integers(0, len(hashes), length).tolist() for length in lengths]
+    return [[(hashes[item], CLICK, n * 60_000) for n, item in enumerate(one)] for one in items]
