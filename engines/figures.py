@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 SIDES = "candidate", "active"
-CHECK_HEADINGS = "bound", "found", "allowed", ""
-FIGURE_HEADINGS = "", *SIDES, "difference"
+CHECK_HEADINGS = "bound", "found", "allowed", "outcome"
+FIGURE_HEADINGS = "figure", *SIDES, "difference"
 
 Row = tuple[str, ...]
 
@@ -20,14 +20,23 @@ def heading(told: Mapping[str, Any]) -> str:
         told: what `pipeline.gate.gate` returns, here as everywhere below.
     """
     candidate, active = (told[side]["engine"] for side in SIDES)
+    begin = datetime.fromtimestamp((told["from_ms"] or 0) / 1000, timezone.utc)
     asked = {
-        "time": f"what they did first after {_time(told['from_ms'])}",
+        "time": f"what they did first after {_utc(begin)}",
         "leave-one-out": "their newest event",
     }[told["split"]]
     return (
         f"{candidate} against {active}, by {told['users']} users of {told['log']}; "
         f"to be found: {asked}; lists of {told['k']}"
     )
+
+
+def verdict(told: Mapping[str, Any]) -> str:
+    """The outcome, with the checks that failed, and when it was found."""
+    failed = [f"gate.{check['name']}" for check in told["checks"] if not check["passed"]]
+    passed = f"Passed: all {len(told['checks'])} checks"
+    words = f"Not passed: {', '.join(failed)}" if failed else passed
+    return f"{words}. {_utc(datetime.fromisoformat(told['gated_at']))}"
 
 
 def warning(told: Mapping[str, Any]) -> str:
@@ -43,8 +52,10 @@ def warning(told: Mapping[str, Any]) -> str:
 def check_rows(told: Mapping[str, Any]) -> Iterator[Row]:
     """Setting, what was found, what is allowed, and the outcome of every check."""
     for check in told["checks"]:
+        side = "at least" if check["name"].startswith("min_") else "at most"
+        allowed = f"{side} {check['bound']:.4g}"
         outcome = "passed" if check["passed"] else "failed"
-        yield f"gate.{check['name']}", f"{check['value']:.4g}", f"{check['bound']:.4g}", outcome
+        yield f"gate.{check['name']}", f"{check['value']:.4g}", allowed, outcome
 
 
 def figure_rows(told: Mapping[str, Any]) -> Iterator[Row]:
@@ -77,6 +88,6 @@ def _with_interval(name: str, found: Sequence[Mapping[str, float]]) -> Iterator[
     yield "  in 95 %", *before, *spans
 
 
-def _time(time_ms: int | None) -> str:
+def _utc(time: datetime) -> str:
     """Such as "2010-11-01 00:00 UTC"."""
-    return f"{datetime.fromtimestamp((time_ms or 0) / 1000, timezone.utc):%Y-%m-%d %H:%M} UTC"
+    return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"

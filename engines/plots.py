@@ -5,19 +5,29 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
+from html import escape
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 from schemas.errors import EngineError
 
-CANDIDATE, ACTIVE = "#1f6f8b", "#d98324"
-WIDTH_IN = 6.4
-LONGEST_NAME = 40
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CANDIDATE, ACTIVE = "#2a7f9e", "#c9741a"  # either stands out from white and from black
+BARS = ("candidate", CANDIDATE, -0.2), ("active", ACTIVE, 0.2)
+WIDTH_IN = 4.5  # half of a wide page; all of a telephone's, with letters that can still be read
+FONT_PT = 10
+LONGEST_NAME = 20  # in letters; wide ones count twice
 STYLE = {
     "svg.fonttype": "none",
-    "font.size": 9,
+    "font.size": FONT_PT,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "savefig.transparent": True,
 }
 
 
@@ -39,91 +49,88 @@ def check_installed() -> None:
 
 
 def plots(told: dict[str, Any]) -> dict[str, str]:
-    """Title and SVG of every plot.
+    """Title and SVG of every plot, in the text colour of the page that it stands in.
 
     Args:
         told: what `engines.gate.compare` returns.
     """
     popularity, providers = told["popularity"]["deciles"], told["providers"]["largest"]
-    return {
+    figures = {
         f"Items that a user's two lists of {told['k']} share": _shared(told),
-        "Exposure by popularity": _exposure("popularity", popularity, "decile"),
-        "Exposure by provider": _exposure("provider", providers, "provider"),
         "Accuracy": _accuracy(told),
+        "Exposure by popularity": _exposure(popularity, "decile"),
+        "Exposure by provider": _exposure(providers, "provider"),
         "Time of a full batch": _latency(told["latency"]),
     }
+    return {title: _svg(figure, title) for title, figure in figures.items()}
 
 
-def _shared(told: dict[str, Any]) -> str:
+def _shared(told: dict[str, Any]) -> Figure:
     figure, axes = _axes(2.6)
     counts = told["users_by_shared_items"]
     axes.bar(range(len(counts)), counts, color=CANDIDATE)
     axes.set_xlabel("shared items")
     axes.set_ylabel("users")
     axes.locator_params("both", integer=True)
-    return _svg(figure, "shared")
+    return figure
 
 
-def _exposure(name: str, groups: Sequence[dict[str, Any]], key: str) -> str:
-    """Two bars for each group, the first one on top."""
-    figure, axes = _axes(0.9 + 0.34 * len(groups))
-    places = range(len(groups))
-    for side, color, moved in (("candidate", CANDIDATE, -0.2), ("active", ACTIVE, 0.2)):
-        shares = [100 * group[side] for group in groups]
-        axes.barh([place + moved for place in places], shares, 0.4, color=color, label=side)
+def _exposure(groups: Sequence[dict[str, Any]], key: str) -> Figure:
+    names = [one_line(group[key]) for group in groups]
+    shares = {side: [100 * group[side] for group in groups] for side, *_ in BARS}
+    return _bars(names, shares, "exposure, %", "{:.1f}")
+
+
+def _latency(latency: dict[str, Any]) -> Figure:
+    times = {side: [latency[side]["p50_ms"], latency[side]["p99_ms"]] for side, *_ in BARS}
+    return _bars(["p50", "p99"], times, "ms", "{:.3g}")
+
+
+def _bars(names: Sequence[str], values: dict[str, list[float]], label: str, form: str) -> Figure:
+    """Two bars with their values for each name, the first one on top."""
+    figure, axes = _axes(1 + 0.42 * len(names))
+    for side, color, moved in BARS:
+        places = [place + moved for place in range(len(names))]
+        drawn = axes.barh(places, values[side], 0.4, color=color, label=side)
+        axes.bar_label(drawn, fmt=form, padding=3, fontsize=FONT_PT - 1)
     # A name may hold anything; a dollar sign is no formula.
-    axes.set_yticks(places, [_plain(group[key]) for group in groups], parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.invert_yaxis()
-    axes.set_xlabel("share of the exposure, %")
-    _legend(axes)
-    return _svg(figure, name)
+    axes.margins(x=0.15)  # room for the values
+    axes.set_xlabel(label)
+    # Above the bars, which leave it no room; from the right, as names may leave them little.
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    return figure
 
 
-def _accuracy(told: dict[str, Any]) -> str:
+def _accuracy(told: dict[str, Any]) -> Figure:
     """Means with their intervals, NDCG and hit rate each on a scale of its own."""
-    figure, ndcg = _axes(1.8, columns=2)
-    for axes, (name, key) in zip(ndcg, (("NDCG", "ndcg"), ("hit rate", "hit_rate")), strict=True):
-        for place, (side, color) in enumerate((("candidate", CANDIDATE), ("active", ACTIVE))):
+    figure, both = _axes(2.6, columns=2)
+    for axes, (name, key) in zip(both, (("NDCG", "ndcg"), ("HR", "hit_rate")), strict=True):
+        for place, (side, color, _) in enumerate(BARS):
             found = told[key][side]
             below, above = found["mean"] - found["low"], found["high"] - found["mean"]
             spread = [[max(below, 0)], [max(above, 0)]]
             axes.errorbar([found["mean"]], [place], xerr=spread, fmt="o", color=color, capsize=4)
         axes.set_yticks([0, 1], ["candidate", "active"])
         axes.set_ylim(1.6, -0.6)
+        axes.locator_params("x", nbins=3)
         axes.set_xlabel(f"{name}@{told['k']}")
-    return _svg(figure, "accuracy")
+    return figure
 
 
-def _latency(latency: dict[str, Any]) -> str:
-    figure, axes = _axes(1.8)
-    for place, quantile in enumerate(("p50_ms", "p99_ms")):
-        for side, color, moved in (("candidate", CANDIDATE, -0.2), ("active", ACTIVE, 0.2)):
-            label = side if place == 0 else None
-            axes.barh(place + moved, latency[side][quantile], 0.4, color=color, label=label)
-    axes.set_yticks([0, 1], ["p50", "p99"])
-    axes.invert_yaxis()
-    axes.set_xlabel("ms")
-    _legend(axes)
-    return _svg(figure, "latency")
-
-
-def _legend(axes: Any) -> None:
-    """Above the bars, which leave it no room."""
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-
-
-def _axes(height_in: float, columns: int = 1) -> tuple[Any, Any]:
-    """A figure without pyplot, which would keep it; and its axes."""
+def _axes(height_in: float, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure without pyplot, which would keep it; and its axes, side by side."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_IN, height_in), layout="tight")
-        return figure, figure.subplots(1, columns)
+        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+        return figure, figure.subplots(1, columns, sharey=True)
 
 
-def _svg(figure: Any, name: str) -> str:
-    """The figure as an ``svg`` element; ``name`` keeps its ids apart from those of others.
+def _svg(figure: Figure, title: str) -> str:
+    """The figure as an ``svg`` element; ``title`` keeps its ids apart from those of others.
 
     The same figure gives the same text.
     """
@@ -131,25 +138,34 @@ def _svg(figure: Any, name: str) -> str:
 
     written = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+    with rc_context({**STYLE, "svg.hashsalt": title}), warnings.catch_warnings():
         # Text stays text: whoever reads it has the letters that matplotlib's font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(written, format="svg", metadata=nothing)
     text = written.getvalue()
-    return re.sub(r"<[^>]+>", lambda tag: _inline(tag[0]), text[text.index("<svg") :])
+    text = re.sub(r"<[^>]+>", lambda tag: _inline(tag[0]), text[text.index("<svg") :])
+    return text.replace(
+        "<svg", f'<svg role="img" aria-label="{escape(title)}" fill="currentColor"', 1
+    )
 
 
 def _inline(tag: str) -> str:
-    """A tag as HTML has it: href needs no namespace there.
+    """A tag as HTML has it: href needs no namespace there, and black is the page's text colour.
 
     Numbered ids, to which nothing refers, would come in each figure again.
     """
     tag = tag.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:", "")
-    return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", tag)
+    return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", tag.replace("#000000", "currentColor"))
 
 
-def _plain(name: str) -> str:
+def one_line(name: str) -> str:
     """Fit for one line of an SVG: what cannot be printed is replaced, what is long is cut."""
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-    cut = len(printable) > LONGEST_NAME
-    return printable[: LONGEST_NAME - 1] + "…" if cut else printable
+    widths = list(accumulate(1 + _is_wide(c) for c in printable))
+    cut = bool(widths) and widths[-1] > LONGEST_NAME
+    return printable[: bisect_left(widths, LONGEST_NAME)] + "…" if cut else printable
+
+
+def _is_wide(character: str) -> bool:
+    """Whether it takes the room of two, as Chinese ones do."""
+    return east_asian_width(character) in "WF"

@@ -36,20 +36,32 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body {{ font: 15px/1.5 sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; margin: 1rem 0; }}
-th, td {{ padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #ddd; }}
-figure {{ margin: 2rem 0; }}
-figcaption {{ font-weight: bold; }}
-svg {{ max-width: 100%; height: auto; }}
-.passed {{ color: #18794e; }}
-.failed {{ color: #c5221f; font-weight: bold; }}
-dt {{ font-weight: bold; }}
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+h1, p, dt, dd {{ max-width: 46rem; overflow-wrap: anywhere; }}
+h2 {{ font-size: 1.2rem; margin-top: 2.5rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .25rem 1.2rem .25rem 0; text-align: left; border-bottom: 1px solid #8884; }}
+tbody th {{ font-weight: normal; white-space: pre-wrap; }}
+.plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
+  gap: 1.5rem 2rem; }}
+figure {{ margin: 0; break-inside: avoid; }}
+figcaption, dt {{ font-weight: bold; }}
+svg {{ width: 100%; max-width: 30rem; height: auto; }}
+.passed {{ color: #18794e; color: light-dark(#18794e, #4cc38a); }}
+.failed {{ color: #c5221f; color: light-dark(#c5221f, #ff8f85); font-weight: bold; }}
+.verdict {{ border-left: .4rem solid; padding-left: .8rem; font-size: 1.2rem; }}
+@media (max-width: 30rem) {{
+  table {{ font-size: 12px; }}
+  th, td {{ padding-right: .4rem; }}
+}}
 </style>
 </head>
 <body>
+<main>
 <h1>{title}</h1>
 {body}
+</main>
 </body>
 </html>
 """
@@ -70,26 +82,38 @@ def page(told: dict[str, Any]) -> str:
 
 
 def _parts(told: dict[str, Any]) -> Iterator[str]:
-    outcome, words = ("passed", "passed") if told["passed"] else ("failed", "not passed")
-    yield f'<p class="{outcome}">The gate was {words}, {escape(told["gated_at"])}.</p>'
+    outcome = "passed" if told["passed"] else "failed"
+    yield f'<p class="verdict {outcome}">{escape(figures.verdict(told))}</p>'
     yield f"<p>{escape(figures.heading(told))}.</p>"
-    yield f"<p>{escape(figures.warning(told))}</p>"
+    if warning := figures.warning(told):
+        yield f"<p>{escape(warning)}</p>"
+    yield "<h2>Checks</h2>"
     yield _table(figures.CHECK_HEADINGS, figures.check_rows(told))
+    yield "<h2>Figures</h2>"
     yield _table(figures.FIGURE_HEADINGS, figures.figure_rows(told))
+    yield '<h2>Plots</h2>\n<div class="plots">'
     for title, svg in plots(told).items():
         yield f"<figure><figcaption>{escape(title)}</figcaption>\n{svg}</figure>"
-    terms = (f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in MEANINGS.items())
-    yield f"<dl>{''.join(terms)}</dl>"
-    engines = ((told[side]["engine"], told[side]["manifest_sha256"]) for side in figures.SIDES)
-    yield _table(("engine", "SHA-256 of its manifest"), engines)
+    yield "</div>\n<h2>What the words mean</h2>"
+    yield _terms(MEANINGS.items())
+    yield "<h2>Engines, by the SHA-256 of their manifests</h2>"
+    yield _terms((told[side]["engine"], told[side]["manifest_sha256"]) for side in figures.SIDES)
+
+
+def _terms(meanings: Iterable[tuple[str, str]]) -> str:
+    terms = (f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in meanings)
+    return f"<dl>{''.join(terms)}</dl>"
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [_row("th", headings), *(_row("td", row) for row in rows)]
-    return "\n".join(["<table>", *lines, "</table>"])
+    heads = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    body = "\n".join(map(_row, rows))
+    return f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def _row(tag: str, cells: Sequence[str]) -> str:
-    """Cells, the outcome of a check in its colour."""
-    styled = ((f' class="{cell}"' if cell in OUTCOMES else "", escape(cell)) for cell in cells)
-    return f"<tr>{''.join(f'<{tag}{style}>{text}</{tag}>' for style, text in styled)}</tr>"
+def _row(cells: Sequence[str]) -> str:
+    """Cells, the first of which names the row; the outcome of a check in its colour."""
+    name, *rest = cells
+    styled = ((f' class="{cell}"' if cell in OUTCOMES else "", escape(cell)) for cell in rest)
+    cells_of_row = "".join(f"<td{style}>{text}</td>" for style, text in styled)
+    return f'<tr><th scope="row">{escape(name)}</th>{cells_of_row}</tr>'

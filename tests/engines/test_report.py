@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engines import figures
-from engines.plots import check_installed, plots
+from engines.plots import check_installed, one_line, plots
 from engines.report import page
 from schemas.errors import EngineError
 
@@ -89,7 +89,13 @@ def test_the_page_holds_every_figure_and_all_plots() -> None:
     text = " ".join(elements.texts)
     for wanted in (
         *("shop@2 against shop@1", "120 users of shop.jsonl", "2010-11-01 00:00 UTC"),
-        *("gate.max_ndcg_drop", "0.31", "not passed", "NDCG@10", "-0.1000 to 0.3000"),
+        *(
+            "Not passed: gate.max_ndcg_drop. 2026-11-26 12:00 UTC",
+            "0.31",
+            "at most 0.02",
+            "NDCG@10",
+            "-0.1000 to 0.3000",
+        ),
         *("+0.500", "-0.500", "maker", "new", "ab" * 32),
     ):
         assert wanted in text
@@ -133,9 +139,28 @@ def test_texts_are_escaped(result: dict[str, Any]) -> None:
 
 def test_a_provider_is_no_formula_and_fits_its_line() -> None:
     text = " ".join(Elements(plots(with_provider(EVIL))["Exposure by provider"]).texts)
-    assert f"{EVIL[:39]}…" in text
+    assert f"{EVIL[:19]}…" in text
     odd = plots(with_provider("$x$ \x07 xlink: 制造商"))["Exposure by provider"]
     assert "$x$ \N{REPLACEMENT CHARACTER} xlink: 制造商" in " ".join(Elements(odd).texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("", ""),
+        ("m" * 20, "m" * 20),
+        ("m" * 21, "m" * 19 + "…"),
+        ("商" * 10, "商" * 10),
+        ("商" * 11, "商" * 9 + "…"),
+    ],
+)
+def test_a_wide_letter_counts_twice(name: str, shown: str) -> None:
+    assert one_line(name) == shown
+
+
+def test_all_checks_passed() -> None:
+    checks = [check | {"passed": True} for check in told()["checks"]]
+    assert figures.verdict(told(passed=True, checks=checks)).startswith("Passed: all 2 checks. ")
 
 
 def test_the_same_result_gives_the_same_page() -> None:

@@ -141,7 +141,7 @@ def test_people_are_shown_checks_and_figures(settings: Settings, log: Path) -> N
     done = call(settings, "gate", "shop@2", "--source", "jsonl", str(log))
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert lines[0].startswith("shop@2 against shop@1, by ")
-    assert any(re.match(r"gate\.max_ndcg_drop +\S+ +0\.02 +passed", line) for line in lines)
+    assert any(re.match(r"gate\.max_ndcg_drop +\S+ +at most 0\.02 +passed", line) for line in lines)
     assert any(re.match(r"NDCG@10 +0\.\d{4} +0\.\d{4} +-?0\.\d{4}", line) for line in lines)
     assert "passed = true" in lines
     assert len(lines) < 45
