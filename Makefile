@@ -22,7 +22,7 @@ PACKAGES := pipeline udfs schemas engines deploy
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup jar job-jars demo test chaos check bench soak clean
+.PHONY: help setup browser jar job-jars demo test chaos check bench soak clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,14 +36,14 @@ job-jars: $(UDFS) $(CONNECTOR)
 demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARGS=...
 	$(BIN)/headrace demo --json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
-test: setup $(TRAIN) $(RECTOOLS) ## Run all tests; ARGS= for pytest
+test: setup browser $(TRAIN) $(RECTOOLS) ## Run all tests; ARGS= for pytest
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 chaos: setup ## Play every fault on real processes, for about 25 minutes; ARGS= for pytest
 	@# Its seconds are to be those of users: Java compiles as it does for them.
 	JAVA_TOOL_OPTIONS= $(BIN)/python -m pytest tests/chaos tests/deploy/test_cluster.py -m real --chaos-report .headrace/chaos.json $(ARGS)
 
-check: $(TRAIN) $(RECTOOLS) ## Check format, types, import directions; run the quick tests and doctests
+check: browser $(TRAIN) $(RECTOOLS) ## Check format, types, import directions; run the quick tests and doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -61,6 +61,9 @@ soak: setup ## Work for MINUTES=30 at RATE=7000 events/s; fails if lag or memory
 clean: ## Stop the local broker; remove its data and what builds and checks left
 	test ! -x $(BIN)/headrace || $(BIN)/headrace down
 	rm -rf .headrace udfs/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+browser:
+	@deploy/setup.sh browser
 
 $(VENV): pyproject.toml deploy/constraints.txt
 	@deploy/setup.sh venv $(PYTHON)

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Makes sure of a JDK 17+, Maven and Python's venv: installs what is missing with apt where that is
-# allowed (root, or sudo without a password), and otherwise says the command.
+# Makes sure of a JDK 17+, Maven, Python's venv and a browser: installs what is missing with apt
+# where that is allowed (root, or sudo without a password), and otherwise says the command.
 #
 #   deploy/setup.sh java          a JDK and Maven
+#   deploy/setup.sh browser       Chromium, for tests of pages
 #   deploy/setup.sh venv PYTHON   .venv with what running, demo and most tests need
 #   deploy/setup.sh extra NAME    and with the packages of an extra; train brings PyTorch (5 GB)
 #   deploy/setup.sh rectools      .venv/rectools, for one test
@@ -38,6 +39,17 @@ java() {
     command -v mvn >/dev/null || missing="$missing maven"
     # shellcheck disable=SC2086 - one word for each package
     [ -z "$missing" ] || apt_install $missing
+}
+
+browser_path() {
+    for name in chromium chromium-browser google-chrome chrome; do
+        command -v "$name" && return
+    done
+    return 1
+}
+
+browser() {
+    browser_path >/dev/null || apt_install chromium
 }
 
 venv() {
