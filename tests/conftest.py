@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +24,23 @@ def pytest_configure() -> None:
     os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests run in one process if there are several: all real ones, which share their broker
-    and wait more than they work, and else those of a file, which share what it sets up."""
-    for item in items:
-        real = item.get_closest_marker("real") is not None
-        item.add_marker(pytest.mark.xdist_group("real" if real else item.location[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which tests run in one process if there are several: those of a file, which share what it
+    sets up; of files with real ones all, which share their broker and wait more than they work."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "real" if "mark.real" in _text_of(config.rootpath / file) else file
+
+    return Scheduling(config, log)
+
+
+@cache
+def _text_of(path: Path) -> str:
+    return path.read_text()
 
 
 @pytest.fixture(scope="session")
