@@ -36,6 +36,16 @@ class Entry:
     active: bool
 
 
+def parted(engine: str) -> tuple[str, str | None]:
+    """Name and version of NAME@VERSION; None, which stands for the newest, of NAME.
+
+    >>> parted("shop@3"), parted("shop")
+    (('shop', '3'), ('shop', None))
+    """
+    name, _, version = engine.partition("@")
+    return name, version or None
+
+
 class Registry:
     """The bundles under one folder.
 

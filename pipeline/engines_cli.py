@@ -99,10 +99,9 @@ def compress(
 @command
 def activate(
     call: Call,
-    name: Annotated[
-        str | None, typer.Argument(help="Name of the engine. [default: the one added last]")
-    ] = None,
-    version: Annotated[str | None, typer.Argument(help="[default: the newest]")] = None,
+    engine: Annotated[
+        str, typer.Argument(help="NAME (its newest) or NAME@VERSION. [default: the one added last]")
+    ] = "",
     force: Annotated[
         bool, typer.Option("--force", help="Without a pass too; active.json says so.")
     ] = False,
@@ -111,11 +110,13 @@ def activate(
 
     If another one is active, `headrace gate` must have passed it against that one.
 
-    Example: headrace activate shop 3
+    Example: headrace activate shop@3
     """
-    from engines.registry import Registry
+    from engines.registry import Registry, parted
 
-    return Registry(call.settings.engine.store).activate(name, version, force).model_dump()
+    name, version = parted(engine)
+    registry = Registry(call.settings.engine.store)
+    return registry.activate(name or None, version, force).model_dump()
 
 
 @command

@@ -14,7 +14,7 @@ from engines.bundle import Bundle
 from engines.gate import Thresholds, compare, judge
 from engines.holdout import Holdout, by_time, leave_one_out
 from engines.models.interactions import Event
-from engines.registry import Registry
+from engines.registry import Registry, parted
 from engines.verdict import Verdict
 from pipeline.console import bar
 from pipeline.sources import open_source
@@ -98,8 +98,7 @@ def opened(registry: Registry, engine: str) -> Bundle:
     Raises:
         EngineError, BundleRefused: as `Registry.open`.
     """
-    name, _, version = engine.partition("@")
-    return registry.open(name, version or None)
+    return registry.open(*parted(engine))
 
 
 def held_out(

@@ -98,7 +98,7 @@ def test_an_engine_of_a_little_more_data_passes_and_may_be_activated(
     assert (told["split"], told["seen_in_training"]) == ("time", False)
     assert told["from_ms"] == END_MS - 1000 + 1
     assert 0.5 < told["overlap"]["mean"] < 1
-    activated = call(settings, "activate", "shop", "2", "--json")
+    activated = call(settings, "activate", "shop@2", "--json")
     assert (activated.exit_code, json.loads(activated.stdout)["forced"]) == (0, False)
 
 
@@ -109,10 +109,10 @@ def test_garbage_fails_with_a_status_of_its_own_and_is_not_activated(
     told = json.loads(done.stdout.splitlines()[-1])
     assert (done.exit_code, NOT_PASSED, told["passed"]) == (10, 10, False)
     assert "max_ndcg_drop" in failed(told)
-    refused = call(settings, "activate", "shop", "3")
+    refused = call(settings, "activate", "shop@3")
     assert refused.exit_code == 5
     assert "failed against shop@1: max_ndcg_drop" in refused.stderr
-    forced = call(settings, "activate", "shop", "3", "--force", "--json")
+    forced = call(settings, "activate", "shop@3", "--force", "--json")
     assert json.loads(forced.stdout)["forced"] is True
     back = call(settings, "rollback", "--json")
     told = json.loads(back.stdout)
