@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from engines import evaluate as judged
 from engines.cold import cold_start
 from engines.holdout import by_time, leave_one_out
 from engines.models import kinds
+from engines.models.interactions import Event
 from pipeline.console import fitting, stages
 from pipeline.sources import open_source
 from pipeline.train import EventsOf, attributes, plan_of, validation_span
@@ -39,8 +42,9 @@ def evaluate(
         source_kind: kind of event log, see `pipeline.sources.SOURCES`.
         path: the log.
         until_ms, validate_until_ms: what happens between them is to be found, by an engine fitted
-            on what was before; without the second one the last event of each user is to be found,
-            by an engine fitted on all but the last two before ``until_ms``.
+            on what was before; the fit is judged by the last part of that, of the same length.
+            Without the second one the last event of each user is to be found, by an engine fitted
+            on all but the last two before ``until_ms``.
         items: file with what is known of the items beside the log, see `pipeline.items`.
         cold_items: share of the items that the fit does not meet, and that are to be found; 0: see
             above.
@@ -62,7 +66,10 @@ def evaluate(
     events = EventsOf(settings, source, console)
     held = leave_one_out(events) if from_ms is None else by_time(events, from_ms)
     with stages(console) as tell:
-        plan = plan_of(settings.train, None, fitting(tell))
+        plan = replace(
+            plan_of(settings.train, None, fitting(tell)),
+            validate_from_ms=_validate_from(held.log, from_ms, until_ms),
+        )
         users = len(held.histories)
 
         def advance(done: int) -> None:
@@ -79,3 +86,14 @@ def evaluate(
         **found,
         "seconds": round(time.monotonic() - began, 3),
     }
+
+
+def _validate_from(log: Iterable[Event], from_ms: int | None, until_ms: int | None) -> int | None:
+    """From when on events judge the fit: they are to be like what is to be found then.
+
+    None, if nothing would be left to fit on or the log is not split by time.
+    """
+    if from_ms is None or until_ms is None:
+        return None
+    start_ms = 2 * from_ms - until_ms
+    return start_ms if any(event[3] < start_ms for event in log) else None

@@ -3,6 +3,9 @@
     events ─▶ split ─▶ sequence network, co-occurrence, content, trend, popularity ─▶ channels
                    └▶ what users did next ─▶ their candidates ─▶ ranker
 
+Once the ranker is fitted, co-occurrence, trend and popularity are counted anew over the whole log:
+what is newest counts most in serving. An item that was not met has the vector of its content.
+
 All that is about the items are tables, so a catalogue can change without another model.
 """
 
@@ -97,18 +100,20 @@ def fit(seen: Interactions, plan: Plan) -> BlendModel:
     split = plan.split(seen)
     sequence = sasrec.fit(seen, plan)
     torch.manual_seed(plan.seed)
-    content = content_vectors(split.train, torch.from_numpy(sequence.vectors), plan.encode)
-    given = blend_tables(
-        split.train, sequence.vectors, cooccurrence.fit(split.train), content.numpy()
+    content = content_vectors(split.train, torch.from_numpy(sequence.vectors), plan.encode).numpy()
+    met = split.train.popularity > 0
+    vectors = np.where(met[:, None], sequence.vectors, content)
+    before, whole = (
+        blend_tables(part, vectors, cooccurrence.fit(part), content) for part in (split.train, seen)
     )
     channels = Channels(sequence.network).eval()
-    examples = _examples(channels, given, split)
+    examples = _examples(channels, before, split)
     ranker = fit_ranker(examples, plan.head_weights, plan.seed)
     return BlendModel(
         catalogue=seen.catalogue,
         channels=channels,
         ranker=ranker,
-        tables=given,
+        tables=whole,
         training=seen.training,
         parameters=sequence.parameters | {"ranked_examples": len(examples)},
         metrics=sequence.metrics,
@@ -117,22 +122,19 @@ def fit(seen: Interactions, plan: Plan) -> BlendModel:
 
 def blend_tables(
     seen: Interactions,
-    sequence: NDArray[np.float32],
+    vectors: NDArray[np.float32],
     together: CooccurrenceModel,
     content: NDArray[np.float32],
 ) -> dict[str, NDArray[Any]]:
     """All that is about the items: what `tables.item_tables` has, and
 
     ``content_vectors`` [C, D]; ``neighbours``, ``neighbour_weights`` [C, N]; ``item_trend`` [1, C],
-    share of the highest; ``popular``, ``trending`` [1, 128], the items that are highest. The item
-    vector of one that nobody has met is that of its content.
+    share of the highest; ``popular``, ``trending`` [1, 128], the items that are highest.
     """
     known = len(seen.catalogue) + 1
     capacity = _capacity(tables.with_spare(known))
     weight = np.exp2((seen.time_ms - seen.time_ms.max()) / HALF_LIFE_MS)
     trend = np.bincount(seen.item, weight, known).astype(np.float64)
-    met = seen.popularity > 0
-    vectors = np.where(met[:, None], sequence, content)
     return tables.item_tables(vectors, seen.popularity, capacity) | {
         "content_vectors": tables.table_rows(content, capacity),
         "neighbours": tables.table_rows(together.neighbours.astype(np.int64), capacity),

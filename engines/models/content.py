@@ -107,10 +107,9 @@ def fit(seen: Interactions, plan: Plan) -> ContentModel:
     Raises:
         EngineError: none has.
     """
-    train = plan.split(seen).train
     torch.manual_seed(plan.seed)
-    wanted = initial_vectors(train, plan.shape.width)
-    vectors = content_vectors(train, wanted, plan.encode).numpy()
+    wanted = initial_vectors(seen, plan.shape.width)
+    vectors = content_vectors(seen, wanted, plan.encode).numpy()
     if not vectors.any():
         raise EngineError(
             "there is nothing to tell items by",
@@ -119,4 +118,4 @@ def fit(seen: Interactions, plan: Plan) -> ContentModel:
             fix="give them with --items, or train another model",
         )
     parameters: dict[str, int | float | str] = {"width": plan.shape.width, "seed": plan.seed}
-    return ContentModel(seen.catalogue, vectors, train.popularity, seen.training, parameters)
+    return ContentModel(seen.catalogue, vectors, seen.popularity, seen.training, parameters)

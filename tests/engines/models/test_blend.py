@@ -209,3 +209,33 @@ def test_the_smallest_logs_make_an_engine(tmp_path: Path, histories: list[str]) 
         backend.warm_up()
         ranked = backend.run(inputs(profiles_from_histories([[]]), made))
     assert sorted(ranked.items[0][ranked.items[0] > 0]) == list(range(1, len(seen.catalogue) + 1))
+
+
+def test_what_judged_the_fit_counts_in_the_tables_all_the_same() -> None:
+    """Two items that nobody had together before the validation began."""
+    old, begins = walks(), 1_000_000_000
+    log = [
+        *(
+            (f"old-{user}", str(item), CLICK, place)
+            for place, (user, item) in enumerate(pairs(old))
+        ),
+        *((f"new-{user}", item, CLICK, begins + user) for user in range(9) for item in ("3", "38")),
+    ]
+    plan = Plan(
+        shape=Shape.of_width(16),
+        fit=FitSettings(epochs=1, negatives=50),
+        validate_from_ms=begins,
+    )
+    fitted = kinds.fit("blend", Interactions.read(log), plan)
+    assert isinstance(fitted, BlendModel)
+    index = {item: place for place, item in enumerate(fitted.catalogue.item_ids.tolist())}
+    assert index["38"] in fitted.tables["neighbours"][index["3"]]
+    assert index["3"] in fitted.tables["trending"][0, :2]
+
+
+def pairs(seen: Interactions) -> list[tuple[int, str]]:
+    """User and item of each event whose item is no "38" beside a "3"."""
+    ids = seen.catalogue.item_ids[seen.item].tolist()
+    with_38 = {user for user, item in zip(seen.user.tolist(), ids, strict=True) if item == "38"}
+    events = zip(seen.user.tolist(), ids, strict=True)
+    return [(user, item) for user, item in events if item != "3" or user not in with_38]
