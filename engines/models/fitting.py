@@ -15,7 +15,7 @@ import pickle
 import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
-from xxhash import xxh3_128_hexdigest
+from xxhash import xxh3_128
 
 from engines import metrics
 from engines.models.initial import initial_vectors
@@ -41,6 +41,29 @@ JUDGED = 256  # windows judged at once: their logits over all items are in memor
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """What a fit begins with, instead of what follows from its log and seed.
+
+    Args:
+        vectors: float32 [I+1, D] of the items.
+        network: the state of a network of the same shape; None: by chance.
+        masks: by name of a parameter what is kept of it, bool; the rest is 0 and stays so.
+    """
+
+    vectors: Tensor
+    network: Mapping[str, Tensor] | None = None
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Hex; the same for equal values."""
+        digest = xxh3_128(self.vectors.numpy().tobytes())
+        for states in (self.network or {}, self.masks):
+            for name, value in states.items():
+                digest.update(name.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """What is to be fitted.
 
@@ -53,6 +76,7 @@ class Job:
         seed: same seed, log, machine and number of threads: same weights.
         checkpoints: folder for the state after each epoch; a job goes on from its own, if any.
             None: nothing is kept.
+        start: what it begins with; None: see `initial_vectors`.
     """
 
     train: Windows
@@ -61,6 +85,7 @@ class Job:
     settings: FitSettings
     seed: int
     checkpoints: Path | None
+    start: Start | None = None
 
     @cached_property
     def checkpoint(self) -> Path | None:
@@ -68,8 +93,9 @@ class Job:
         if self.checkpoints is None:
             return None
         windows = self.train.digest(), self.validation.digest()
-        facts = repr((windows, asdict(self.shape), asdict(self.settings), self.seed))
-        return self.checkpoints / f"{xxh3_128_hexdigest(facts.encode())}.pt"
+        start = self.start.digest() if self.start else ""
+        facts = repr((windows, asdict(self.shape), asdict(self.settings), self.seed, start))
+        return self.checkpoints / f"{xxh3_128(facts.encode()).hexdigest()}.pt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +171,14 @@ class _Worker:
         self.device = torch.device(devices[rank])
         torch.manual_seed(job.seed)
         seen = job.train.seen
-        vectors = initial_vectors(seen, job.shape.width)
-        self.trainee = Trainee(vectors, job.shape).to(self.device)
+        start = job.start or Start(initial_vectors(seen, job.shape.width))
+        self.trainee = Trainee(start.vectors.clone(), job.shape)
+        if start.network is not None:
+            self.trainee.network.load_state_dict(start.network)
+        self.trainee.to(self.device)
+        network = dict(self.trainee.network.named_parameters())
+        self.masked = [(network[name], mask.to(self.device)) for name, mask in start.masks.items()]
+        self._mask()
         self.optimiser = torch.optim.AdamW(
             self.trainee.parameters(), betas=(0.9, 0.98), weight_decay=0.0, fused=True
         )
@@ -204,6 +236,11 @@ class _Worker:
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
+        self._mask()
+
+    def _mask(self) -> None:
+        for parameter, mask in self.masked:
+            parameter.data *= mask
 
     def _precision(self) -> AbstractContextManager[object]:
         """Matrix products in bfloat16 on a GPU; a CPU is no faster with it."""

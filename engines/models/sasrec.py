@@ -21,6 +21,7 @@ from engines.manifest import Training
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan, Shape
+from engines.models.split import Split
 from engines.models.tables import item_tables, with_spare
 from engines.models.top_k import padded
 from engines.models.windows import Windows
@@ -28,6 +29,7 @@ from schemas.errors import EngineError
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
 if TYPE_CHECKING:
+    from engines.models.fitting import Start
     from engines.models.network import SequenceNetwork
 
 KIND = "sasrec"
@@ -82,7 +84,7 @@ class SasrecModel:
             tables=tables,
             kind=KIND,
             training=self.training,
-            parameters=self.parameters,
+            parameters={**self.parameters, **asdict(self.network.shape)},
             metrics=self.metrics,
             weights=save(self.network.state_dict()),
         )
@@ -125,10 +127,16 @@ def of_bundle(bundle: Bundle) -> SasrecModel:
 
 def fit(seen: Interactions, plan: Plan) -> SasrecModel:
     """Fit on a log."""
+    split = plan.split(seen)
+    return fit_windows(split, Windows.of(split.train), plan)
+
+
+def fit_windows(
+    split: Split, train: Windows, plan: Plan, start: Start | None = None
+) -> SasrecModel:
+    """Fit on windows of a log's ``split.train``, from ``start`` on if one is given."""
     from engines.models.fitting import Job, fit
 
-    split = plan.split(seen)
-    train = Windows.of(split.train)
     job = Job(
         train=train,
         validation=Windows.before(split.whole, split.judged),
@@ -136,16 +144,16 @@ def fit(seen: Interactions, plan: Plan) -> SasrecModel:
         settings=plan.fit,
         seed=plan.seed,
         checkpoints=plan.checkpoints,
+        start=start,
     )
     fitted = fit(job, plan.told)
     return SasrecModel(
-        catalogue=seen.catalogue,
+        catalogue=split.whole.catalogue,
         network=fitted.network,
         vectors=fitted.vectors,
         popularity=split.train.popularity,
-        training=seen.training,
+        training=split.whole.training,
         parameters={
-            **asdict(plan.shape),
             **asdict(plan.fit),
             "seed": plan.seed,
             "epoch": fitted.epoch,

@@ -126,21 +126,31 @@ class Windows:
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The windows ``rows`` [n]."""
-        length = self.length[rows]
-        slots = int(length.max(initial=1))
-        filled = np.arange(slots) >= slots - length[:, None]
-        places = (self.start[rows] + length - slots)[:, None] + np.arange(slots)
-        events = places[filled]
-        histories = Histories(
-            lengths=length,
+        slots = int(self.length[rows].max(initial=1))
+        filled, events = self._events(rows, slots)
+        target = np.zeros(filled.shape, np.int64)
+        target[filled] = self.seen.item[events + 1]
+        return Batch(features(self.histories(rows, slots), self.seen.catalogue), target)
+
+    def histories(self, rows: NDArray[np.int64], slots: int, excluded_slots: int = 0) -> Histories:
+        """The newest ``slots`` events of the windows ``rows`` [n]; nothing is excluded."""
+        filled, events = self._events(rows, slots)
+        return Histories(
+            lengths=filled.sum(axis=1),
             item_hash=self.seen.catalogue.hashes[self.seen.item[events]],
             event_type=self.seen.event_type[events],
             event_time=self.seen.time_ms[events],
             excluded_lengths=np.zeros(len(rows), np.int64),
             excluded=np.empty(0, np.uint64),
             slots=slots,
-            excluded_slots=0,
+            excluded_slots=excluded_slots,
         )
-        target = np.zeros(filled.shape, np.int64)
-        target[filled] = self.seen.item[events + 1]
-        return Batch(features(histories, self.seen.catalogue), target)
+
+    def _events(
+        self, rows: NDArray[np.int64], slots: int
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Which of ``slots`` places are filled, bool [n, slots], right-aligned, and by what [E]."""
+        length, place = self.length[rows], np.arange(slots)
+        filled = place >= slots - length[:, None]
+        places = (self.start[rows] + length - slots)[:, None] + place
+        return filled, places[filled]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from engines.bundle import Bundle
+from engines.models import sasrec
 from engines.registry import Registry
+from tests.engines.compress.fitted import PLAN, SEEN
 from tests.engines.examples import random_blend, random_content, random_model, random_sasrec
 
 ITEMS = 60
@@ -26,3 +28,10 @@ def engines(registry: Registry) -> dict[str, Bundle]:
         "cooccurrence": random_model(ITEMS),
     }
     return {name: registry.add(model.draft(batch=BATCH), name) for name, model in made.items()}
+
+
+@pytest.fixture(scope="package")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """An engine of two blocks that has learnt the rule of the log."""
+    model = sasrec.fit(SEEN, PLAN)
+    return Registry(tmp_path_factory.mktemp("store")).add(model.draft(batch=8, k=5), "shop")

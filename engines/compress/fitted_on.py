@@ -1,0 +1,69 @@
+"""An engine taken up again: what was fitted before is where the next fit begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from engines.bundle import Bundle
+from engines.catalogue import Catalogue
+from engines.draft import Draft
+from engines.models import sasrec
+from engines.models.fitting import Start
+from engines.models.initial import initial_vectors
+from engines.models.interactions import Interactions
+from engines.models.plan import Plan
+from engines.models.sasrec import SasrecModel
+from engines.models.split import Split
+from engines.models.windows import Windows
+
+EPOCHS = 5
+SLOWER = 3
+"""What was fitted before needs few epochs and small steps."""
+
+
+def translation(of: Catalogue, into: Catalogue) -> NDArray[np.int64]:
+    """Index of each item of one catalogue in another, int64 [I+1]; 0 where it is unknown."""
+    index = into.lookup(of.hashes)
+    index[0] = 0
+    return index
+
+
+def vectors_of(bundle: Bundle, seen: Interactions, width: int) -> Tensor:
+    """Unit vectors [I+1, D] of the items of a log, as an engine has them.
+
+    If it has wider ones, they are turned so that the first D of their numbers hold the most. Items
+    that it does not know, or all of them if it has no vectors, have those that any fit begins with.
+    """
+    own = initial_vectors(seen, width)
+    if "item_vectors" not in bundle.tables:
+        return own
+    theirs = torch.from_numpy(bundle.tables["item_vectors"].copy())
+    if theirs.shape[1] > width:
+        _, _, directions = torch.linalg.svd(theirs, full_matrices=False)
+        theirs = theirs @ directions[:width].T
+    theirs = functional.pad(theirs, (0, width - theirs.shape[1]))
+    place = torch.from_numpy(translation(seen.catalogue, bundle.catalogue))
+    return torch.where((place > 0)[:, None], functional.normalize(theirs[place], dim=-1), own)
+
+
+def draft_like(bundle: Bundle, model: SasrecModel) -> Draft:
+    """A model as an engine of a bundle's batch shape and list length, and its child."""
+    manifest = bundle.manifest
+    excluded = next(t.shape[1] for t in manifest.inputs if t.name == "excluded")
+    draft = model.draft(batch=manifest.batch, k=manifest.k, excluded_slots=excluded)
+    return replace(draft, parent=bundle.label)
+
+
+def fitted_on(bundle: Bundle, split: Split, plan: Plan, start: Start) -> Draft:
+    """The child of a bundle that a short fit from ``start`` on results in."""
+    epochs = min(plan.fit.epochs, EPOCHS)
+    settings = replace(plan.fit, epochs=epochs, learning_rate=plan.fit.learning_rate / SLOWER)
+    windows = Windows.of(split.train)
+    model = sasrec.fit_windows(split, windows, replace(plan, fit=settings), start)
+    return draft_like(bundle, model)
