@@ -23,8 +23,6 @@ from engines.models.split import Split
 from engines.models.windows import Windows
 
 EPOCHS = 5
-SLOWER = 3
-"""What was fitted before needs few epochs and small steps."""
 
 
 def translation(of: Catalogue, into: Catalogue) -> NDArray[np.int64]:
@@ -62,8 +60,6 @@ def draft_like(bundle: Bundle, model: SasrecModel) -> Draft:
 
 def fitted_on(bundle: Bundle, split: Split, plan: Plan, start: Start) -> Draft:
     """The child of a bundle that a short fit from ``start`` on results in."""
-    epochs = min(plan.fit.epochs, EPOCHS)
-    settings = replace(plan.fit, epochs=epochs, learning_rate=plan.fit.learning_rate / SLOWER)
     windows = Windows.of(split.train)
-    model = sasrec.fit_windows(split, windows, replace(plan, fit=settings), start)
-    return draft_like(bundle, model)
+    plan = sasrec.shortly(plan, EPOCHS)
+    return draft_like(bundle, sasrec.fit_windows(split, windows, plan, start))

@@ -3,8 +3,8 @@
     events ─▶ split ─▶ sequence network, co-occurrence, content, trend, popularity ─▶ channels
                    └▶ what users did next ─▶ their candidates ─▶ ranker
 
-Once the ranker is fitted, co-occurrence, trend and popularity are counted anew over the whole log:
-what is newest counts most in serving. An item that was not met has the vector of its content.
+Once the ranker is fitted, the network is fitted on and everything is counted anew over the whole
+log: what is newest counts most in serving.
 
 All that is about the items are tables, so a catalogue can change without another model.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from engines.models.cooccurrence import CooccurrenceModel
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan
-from engines.models.sasrec import BATCH, K
+from engines.models.sasrec import BATCH, K, SasrecModel
 from engines.models.split import Split
 from engines.models.top_k import group_size
 from engines.models.windows import Batch, Windows
@@ -91,33 +92,37 @@ class BlendModel:
 
 def fit(seen: Interactions, plan: Plan) -> BlendModel:
     """Fit on a log."""
-    import torch
-
     from engines.models.channels import Channels
-    from engines.models.content_vectors import content_vectors
     from engines.models.ranker import fit_ranker
 
+    plan = replace(plan, encode=cache(plan.encode) if plan.encode else None)
     split = plan.split(seen)
-    sequence = sasrec.fit(seen, plan)
-    torch.manual_seed(plan.seed)
-    content = content_vectors(split.train, torch.from_numpy(sequence.vectors), plan.encode).numpy()
-    met = split.train.popularity > 0
-    vectors = np.where(met[:, None], sequence.vectors, content)
-    before, whole = (
-        blend_tables(part, vectors, cooccurrence.fit(part), content) for part in (split.train, seen)
-    )
-    channels = Channels(sequence.network).eval()
-    examples = _examples(channels, before, split)
-    ranker = fit_ranker(examples, plan.head_weights, plan.seed)
+    judged = sasrec.fit_windows(split, Windows.of(split.train), plan)
+    given = _tables_of(judged, split.train, plan)
+    examples = _examples(Channels(judged.network).eval(), given, split)
+    sequence = sasrec.gone_on(judged, split, plan)
     return BlendModel(
         catalogue=seen.catalogue,
-        channels=channels,
-        ranker=ranker,
-        tables=whole,
+        channels=Channels(sequence.network).eval(),
+        ranker=fit_ranker(examples, plan.head_weights, plan.seed),
+        tables=_tables_of(sequence, seen, plan),
         training=seen.training,
         parameters=sequence.parameters | {"ranked_examples": len(examples)},
         metrics=sequence.metrics,
     )
+
+
+def _tables_of(sequence: SasrecModel, seen: Interactions, plan: Plan) -> dict[str, NDArray[Any]]:
+    """The tables by a log; an item that it never met has the vector of its content."""
+    import torch
+
+    from engines.models.content_vectors import content_vectors
+
+    torch.manual_seed(plan.seed)
+    content = content_vectors(seen, torch.from_numpy(sequence.vectors), plan.encode).numpy()
+    met = seen.popularity > 0
+    vectors = np.where(met[:, None], sequence.vectors, content)
+    return blend_tables(seen, vectors, cooccurrence.fit(seen), content)
 
 
 def blend_tables(

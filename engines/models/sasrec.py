@@ -1,6 +1,7 @@
 """SASRec: self-attention over the last events of a user, as an engine. See ``network``.
 
 events ─▶ split ─▶ windows ─▶ fitting ─▶ network and item vectors ─▶ one ONNX graph
+             └▶ what judged the fit ─▶ a short fit more ─┘
 
 score of item j:  temperature * <unit(what comes after the newest event), unit(vector of j)>
                   + a little popularity, which is all there is without a known event
@@ -8,7 +9,7 @@ score of item j:  temperature * <unit(what comes after the newest event), unit(v
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,10 @@ KIND = "sasrec"
 CHANNELS = ("popularity", "sequence")
 BATCH = 32
 K = 10
+MORE_EPOCHS = 2
+"""Over the whole log, once a fit is judged."""
+SLOWER = 3
+"""How many times as small the steps of a fit are that goes on from another."""
 POPULARITY = 1e-3
 """What the most popular item has before one that nobody knows; the scores' range is some 40."""
 
@@ -128,7 +133,35 @@ def of_bundle(bundle: Bundle) -> SasrecModel:
 def fit(seen: Interactions, plan: Plan) -> SasrecModel:
     """Fit on a log."""
     split = plan.split(seen)
-    return fit_windows(split, Windows.of(split.train), plan)
+    return gone_on(fit_windows(split, Windows.of(split.train), plan), split, plan)
+
+
+def gone_on(model: SasrecModel, split: Split, plan: Plan) -> SasrecModel:
+    """A model fitted on over the whole log, what judged its fit among it: that is the newest."""
+    if len(split.train.user) == len(split.whole.user):
+        return model
+    everything = Split(split.whole, split.whole, split.judged[:0])
+    start = going_on(model)
+    more = fit_windows(everything, Windows.of(split.whole), shortly(plan, MORE_EPOCHS), start)
+    return replace(model, network=more.network, vectors=more.vectors, popularity=more.popularity)
+
+
+def going_on(model: SasrecModel) -> Start:
+    """Where a fit begins that goes on from a model."""
+    import torch
+
+    from engines.models.fitting import Start
+
+    return Start(torch.from_numpy(model.vectors), model.network.state_dict())
+
+
+def shortly(plan: Plan, epochs: int) -> Plan:
+    """The plan of a fit of so many epochs that goes on from fitted weights."""
+    fit = plan.fit
+    settings = replace(
+        fit, epochs=min(fit.epochs, epochs), learning_rate=fit.learning_rate / SLOWER
+    )
+    return replace(plan, fit=settings)
 
 
 def fit_windows(

@@ -1,4 +1,4 @@
-"""One small engine of every model that can be compressed, exported once for all tests."""
+"""Small engines, exported once for all tests: one of every model, and one that was fitted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from engines.bundle import Bundle
 from engines.models import sasrec
 from engines.registry import Registry
-from tests.engines.compress.fitted import PLAN, SEEN
 from tests.engines.examples import random_blend, random_content, random_model, random_sasrec
+from tests.engines.rule import PLAN, SEEN
 
 ITEMS = 60
 BATCH = 16
@@ -30,8 +30,7 @@ def engines(registry: Registry) -> dict[str, Bundle]:
     return {name: registry.add(model.draft(batch=BATCH), name) for name, model in made.items()}
 
 
-@pytest.fixture(scope="package")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """An engine of two blocks that has learnt the rule of the log."""
-    model = sasrec.fit(SEEN, PLAN)
-    return Registry(tmp_path_factory.mktemp("store")).add(model.draft(batch=8, k=5), "shop")
+@pytest.fixture(scope="session")
+def engine(registry: Registry) -> Bundle:
+    """An engine of two blocks that has learnt the rule of a log."""
+    return registry.add(sasrec.fit(SEEN, PLAN).draft(batch=8, k=5), "shop")

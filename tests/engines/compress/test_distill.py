@@ -19,7 +19,7 @@ from engines.models.interactions import Interactions
 from engines.models.trainee import listwise
 from engines.models.windows import Windows
 from engines.registry import Registry
-from tests.engines.compress.fitted import ITEMS, SEEN, SMALLER, round_trips
+from tests.engines.rule import SEEN, SMALLER, following, round_trips
 from tests.engines.examples import fit
 
 
@@ -89,23 +89,6 @@ def test_nothing_listed_is_no_loss_and_no_nan() -> None:
     assert float(loss) == 0
     assert of_listed.grad is not None
     assert not of_listed.grad.any()
-
-
-def following(model: sasrec.SasrecModel, step: int) -> float:
-    """How often the item ``step`` further is among the first three after an item."""
-    ids = [f"item-{number:02}" for number in range(ITEMS)]
-    index = {item: place for place, item in enumerate(model.catalogue.item_ids.tolist())}
-    vectors = torch.from_numpy(model.vectors)
-    hits = 0
-    for number, item in enumerate(ids):
-        shown = torch.tensor([[index[item]]])
-        with torch.no_grad():
-            told = model.network(
-                vectors[shown], shown, torch.full((1, 1), 3), torch.zeros(1, 1), 1
-            )[0, 0]
-        best = (vectors @ told)[1:].topk(3).indices + 1
-        hits += index[ids[(number + step) % ITEMS]] in best.tolist()
-    return hits / ITEMS
 
 
 def test_a_student_learns_what_only_its_teacher_knows(

@@ -9,7 +9,7 @@ from safetensors.numpy import load
 
 from engines.bundle import Bundle
 from engines.compress.sparsify import largest, sparsified, two_of_four
-from tests.engines.compress.fitted import PLAN, SEEN
+from tests.engines.rule import PLAN, SEEN
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 9))

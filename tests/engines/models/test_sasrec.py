@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from engines.bundle import Bundle
 from engines.catalogue import item_hash
 from engines.evaluate import profiles_from_histories
 from engines.models import kinds, sasrec
+from engines.models.interactions import Interactions
 from engines.models.network import NewestScorer
 from engines.models.plan import FitSettings, Plan, Shape
 from engines.models.sasrec import POPULARITY, SasrecModel
+from engines.models.windows import Windows
 from engines.registry import Registry
 from schemas.errors import EngineError
 from tests.engines.examples import CLICK, events, inputs, random_profiles, random_sasrec
-from tests.engines.models.test_fitting import round_trips
+from tests.engines.rule import PLAN, SEEN, following, round_trips
 
 ITEMS = 60
 HIDE = 10
@@ -124,7 +127,7 @@ def test_a_fit_says_how_it_was_made(tmp_path: Path) -> None:
     )
     manifest = (
         Registry(tmp_path / "store")
-        .add(kinds.fit("sasrec", round_trips(), plan).draft(batch=4), "shop")
+        .add(kinds.fit("sasrec", SEEN, plan).draft(batch=4), "shop")
         .manifest
     )
     assert manifest.model == "sasrec"
@@ -136,8 +139,6 @@ def test_a_fit_says_how_it_was_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("histories", [["a"], ["ab"], ["aaaa"], ["abc", "z"]])
 def test_the_smallest_logs_make_an_engine(tmp_path: Path, histories: list[str]) -> None:
-    from engines.models.interactions import Interactions
-
     seen = Interactions.read(events(*histories))
     plan = Plan(fit=FitSettings(epochs=2, negatives=4), checkpoints=tmp_path)
     bundle = Registry(tmp_path / "store").add(
@@ -147,12 +148,34 @@ def test_the_smallest_logs_make_an_engine(tmp_path: Path, histories: list[str]) 
         backend.warm_up()
 
 
+def test_what_judged_the_fit_is_learnt_in_the_end() -> None:
+    """Before a time n + 1 comes after n, and from then on n - 1."""
+    begins = 100_000
+    log = round_trips(1) + [
+        (f"later-{user}", item, kind, begins + time_ms)
+        for user, item, kind, time_ms in round_trips(-1)
+    ]
+    seen = Interactions.read(log)
+    plan = replace(PLAN, validate_from_ms=begins)
+    split = plan.split(seen)
+    before = sasrec.fit_windows(split, Windows.of(split.train), plan)
+    after = sasrec.gone_on(before, split, plan)
+    assert following(after, -1) > 0.4 > 0.2 > following(before, -1)
+    assert after.metrics == before.metrics
+
+
+def test_where_nothing_was_held_out_there_is_nothing_more_to_learn() -> None:
+    split = replace(PLAN, validate_from_ms=10**12).split(SEEN)
+    model = random_sasrec(5)
+    assert sasrec.gone_on(model, split, PLAN) is model
+
+
 def test_without_pytorch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [name for name in sys.modules if name.startswith("engines.models.fitting")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(EngineError, match=r"needs the package torch[\s\S]*headrace\[train\]"):
-        kinds.fit("sasrec", round_trips(), Plan())
+        kinds.fit("sasrec", SEEN, Plan())
 
 
 def test_the_streaming_path_never_imports_pytorch() -> None:
