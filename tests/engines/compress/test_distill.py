@@ -19,8 +19,8 @@ from engines.models.interactions import Interactions
 from engines.models.trainee import listwise
 from engines.models.windows import Windows
 from engines.registry import Registry
-from tests.engines.rule import SEEN, SMALLER, following, round_trips
 from tests.engines.examples import fit
+from tests.engines.rule import SEEN, SMALLER, following, round_trips
 
 
 def quietly(done: int, total: int, note: str) -> None:

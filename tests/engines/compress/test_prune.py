@@ -14,8 +14,8 @@ from engines.models.network import SequenceNetwork
 from engines.models.plan import Shape
 from engines.registry import Registry
 from schemas.errors import EngineError
-from tests.engines.rule import PLAN, SEEN
 from tests.engines.examples import events, fit
+from tests.engines.rule import PLAN, SEEN
 
 SHAPE = Shape(width=16, blocks=2, heads=4, head_width=6, hidden=20)
 
