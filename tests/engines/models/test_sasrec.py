@@ -152,15 +152,15 @@ def test_what_judged_the_fit_is_learnt_in_the_end() -> None:
     """Before a time n + 1 comes after n, and from then on n - 1."""
     begins = 100_000
     log = round_trips(1) + [
-        (f"later-{user}", item, kind, begins + time_ms)
-        for user, item, kind, time_ms in round_trips(-1)
+        (user, item, kind, begins + time_ms)
+        for user, item, kind, time_ms in round_trips(-1, users=600)
     ]
     seen = Interactions.read(log)
     plan = replace(PLAN, validate_from_ms=begins)
     split = plan.split(seen)
     before = sasrec.fit_windows(split, Windows.of(split.train), plan)
     after = sasrec.gone_on(before, split, plan)
-    assert following(after, -1) > 0.4 > 0.2 > following(before, -1)
+    assert following(after, -1) > 0.8 > 0.4 > following(before, -1)
     assert after.metrics == before.metrics
 
 
