@@ -15,32 +15,19 @@ import pytest
 import torch
 
 from engines.models.fitting import Fitted, Job, fit
-from engines.models.interactions import Interactions
 from engines.models.plan import FitSettings, Shape
 from engines.models.split import Split
 from engines.models.trainee import Draws, Trainee
 from engines.models.windows import Windows
 from schemas.errors import EngineError
 from tests.engines.examples import CLICK
+from tests.engines.rule import ITEMS, SEEN
 
-ITEMS = 30
 EPOCHS = 3
 
 
-def round_trips(users: int = 60, length: int = 12) -> Interactions:
-    """After item n comes n + 1, or now and then any."""
-    random = np.random.default_rng(0)
-    log = []
-    for user in range(users):
-        item = int(random.integers(ITEMS))
-        for place in range(length):
-            log.append((f"user-{user}", f"item-{item:02}", CLICK, place * 1000))
-            item = (item + 1) % ITEMS if random.random() < 0.8 else int(random.integers(ITEMS))
-    return Interactions.read(log)
-
-
 def job(folder: Path, **settings: float) -> Job:
-    split = Split.by_last(round_trips(), seed=0)
+    split = Split.by_last(SEEN, seed=0)
     return Job(
         train=Windows.of(split.train),
         validation=Windows.before(split.whole, split.judged),
