@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.backends.base import Tensors
 from engines.bundle import Bundle
-from engines.compress.steps import CALIBRATED, check, compressed
+from engines.compress.refit import REFITTED, refitted
+from engines.compress.steps import CALIBRATED, STEPS, check, compressed
+from engines.draft import Draft
 from engines.holdout import leave_one_out
 from engines.latency import DIFFERENT, full_batches
 from engines.manifest import MODEL
+from engines.models.interactions import Interactions
 from engines.registry import Registry
+from pipeline.console import fitting, stages
 from pipeline.gate import opened
 from pipeline.sources import open_source
-from pipeline.train import EventsOf
+from pipeline.train import EventsOf, attributes, plan_of
 from schemas.errors import EngineError
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 def compress(
     settings: Settings,
     engine: str,
-    steps: Sequence[str],
+    steps: Mapping[str, str],
     source_kind: str = "",
     path: Path | None = None,
     console: Console | None = None,
@@ -38,8 +42,9 @@ def compress(
     Args:
         settings: where the store is.
         engine: NAME or NAME@VERSION.
-        steps: one name in `engines.compress.steps.STEPS`.
-        source_kind: kind of the log to calibrate with, see `pipeline.sources.SOURCES`.
+        steps: one name in `engines.compress.steps.STEPS` or `engines.compress.refit.REFITTED`, and
+            its value.
+        source_kind: kind of the log to calibrate with or to fit on, see `pipeline.sources.SOURCES`.
         path: the log.
         console: shows progress; None shows none.
 
@@ -53,14 +58,18 @@ def compress(
             log to calibrate with.
     """
     began = time.monotonic()
-    step = _only(steps)
+    step, value = _only(steps)
     registry = Registry(settings.engine.store)
     bundle = opened(registry, engine)
-    check(bundle, step)  # told before the log is read
-    batches: Sequence[Tensors] = ()
-    if step == CALIBRATED:
-        batches = _batches(settings, bundle, source_kind, path, console)
-    made = registry.add(compressed(bundle, step, batches), bundle.manifest.name)
+    if step in REFITTED:
+        draft = _refitted(settings, bundle, step, value, source_kind, path, console)
+    else:
+        check(bundle, step)  # told before the log is read
+        batches: Sequence[Tensors] = ()
+        if step == CALIBRATED:
+            batches = _batches(settings, bundle, source_kind, path, console)
+        draft = compressed(bundle, step, batches)
+    made = registry.add(draft, bundle.manifest.name)
     return {
         "engine": made.label,
         "folder": str(made.folder),
@@ -73,28 +82,53 @@ def compress(
     }
 
 
-def _only(steps: Sequence[str]) -> str:
+def _only(steps: Mapping[str, str]) -> tuple[str, str]:
     if len(steps) != 1:
+        known = ", ".join(f"--{step}" for step in (*STEPS, *REFITTED))
         raise EngineError(
             "an engine is compressed by one step at a time",
-            expected="one of --fp16, --int8, --int8-weights and --int8-items",
+            expected=f"one of {known}",
             received=" ".join(f"--{step}" for step in steps) or "none",
             fix="give one; compress the result for the next",
         )
-    return steps[0]
+    return next(iter(steps.items()))
+
+
+def _refitted(
+    settings: Settings,
+    bundle: Bundle,
+    step: str,
+    value: str,
+    source_kind: str,
+    path: Path | None,
+    console: Console | None,
+) -> Draft:
+    """The engine after a step that fits on the events of a log."""
+    _check_source(source_kind)
+    source = open_source(source_kind, path)
+    known = attributes(source, None)
+    log = path.name if path else source_kind
+    seen = Interactions.read(EventsOf(settings, source, console), known, log)
+    with stages(console) as tell:
+        plan = plan_of(settings.train, None, fitting(tell))
+        return refitted(bundle, step, value, seen, plan)
+
+
+def _check_source(source_kind: str) -> None:
+    if not source_kind:
+        raise EngineError(
+            "this step needs a log",
+            expected="--source KIND and a log",
+            received="neither",
+            fix="give the log that the engine was trained on",
+        )
 
 
 def _batches(
     settings: Settings, bundle: Bundle, source_kind: str, path: Path | None, console: Console | None
 ) -> list[Tensors]:
     """Users of a log as the engine will see them: all but the newest event of each."""
-    if not source_kind:
-        raise EngineError(
-            "int8 activations need scales out of a log",
-            expected="--source KIND and a log",
-            received="neither",
-            fix="calibrate with the log that the engine was trained on",
-        )
+    _check_source(source_kind)
     events = list(EventsOf(settings, open_source(source_kind, path), console))
     if not events:
         raise EngineError(

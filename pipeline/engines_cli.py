@@ -78,21 +78,48 @@ def compress(
     int8_items: Annotated[
         bool, typer.Option("--int8-items", help="int8 vectors of the items.")
     ] = False,
+    distill: Annotated[
+        bool,
+        typer.Option(
+            "--distill", help="A sasrec engine of train.width, taught by this one's lists."
+        ),
+    ] = False,
+    prune: Annotated[
+        str,
+        typer.Option(
+            metavar="KEPT", help="Keep so many parts, such as blocks=1,heads=1,hidden=64."
+        ),
+    ] = "",
+    sparsity: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.99, help="Share of each matrix that becomes 0.", show_default=False
+        ),
+    ] = 0,
+    two_of_four: Annotated[
+        bool, typer.Option("--two-of-four", help="Two of each four weights become 0: for GPUs.")
+    ] = False,
 ) -> Result:
     """Add a version of an engine that is smaller by one step; the engine is its parent.
 
-    On the CPU they save bytes, and no time: ONNX Runtime computes in float32. Steps can follow each
-    other. What becomes of the lists is for `headrace gate` to say. --int8 calibrates with
-    the histories of users in a log.
+    What becomes of the lists is for `headrace gate` to say. Steps can follow each other. Numbers of
+    fewer bits save bytes, and on the CPU no time: ONNX Runtime computes in float32. --int8
+    calibrates with the histories of users in a log. --distill, --prune, --sparsity and
+    --two-of-four fit on such a log, and want PyTorch (extra train).
 
     Example: headrace compress blend --int8-items
 
     Example: headrace compress sasrec@1 --int8 --source sequences beauty.txt
+
+    Example: headrace compress blend --distill --set train.width=32 --source sequences beauty.txt
     """
     from pipeline.compress import compress
 
     flags = {"fp16": fp16, "int8": int8, "int8-weights": int8_weights, "int8-items": int8_items}
-    steps = [step for step, wanted in flags.items() if wanted]
+    flags |= {"distill": distill, "two-of-four": two_of_four}
+    steps = {step: "" for step, wanted in flags.items() if wanted}
+    steps |= {"prune": prune} if prune else {}
+    steps |= {"sparsity": str(sparsity)} if sparsity else {}
     return compress(call.settings, engine, steps, kind, path, call.console)
 
 

@@ -48,6 +48,27 @@ class Kept:
     heads: int | None = None
     hidden: int | None = None
 
+    @classmethod
+    def parsed(cls, text: str) -> Kept:
+        """What a text such as "heads=1,hidden=64" says.
+
+        >>> Kept.parsed("heads=1,hidden=64")
+        Kept(blocks=None, heads=1, hidden=64)
+
+        Raises:
+            EngineError: it says anything else.
+        """
+        pairs = [part.partition("=") for part in text.replace(" ", "").split(",")]
+        names = [name for name, _, number in pairs if number.isdecimal()]
+        if len(names) < len(pairs) or not set(names) <= set(cls.__dataclass_fields__):
+            raise EngineError(
+                "it is not clear what is to be kept",
+                expected="blocks, heads and hidden with numbers, such as heads=1,hidden=64",
+                received=repr(text),
+                fix="say how many of them are kept",
+            )
+        return cls(**{name: int(number) for name, _, number in pairs})
+
     def of(self, shape: Shape) -> Shape:
         """The shape that is left.
 

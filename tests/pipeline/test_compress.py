@@ -94,17 +94,17 @@ def test_a_log_that_calibrates_nothing_is_refused(
     path = tmp_path / "log.txt"
     path.write_text(text)
     with pytest.raises(EngineError, match=match):
-        compress(store, "shop@1", ["int8"], "sequences", path)
+        compress(store, "shop@1", {"int8": ""}, "sequences", path)
 
 
 def test_int8_without_a_log_says_what_it_needs(store: Settings) -> None:
-    with pytest.raises(EngineError, match=r"scales out of a log[\s\S]*--source KIND"):
-        compress(store, "shop@1", ["int8"])
+    with pytest.raises(EngineError, match=r"needs a log[\s\S]*--source KIND"):
+        compress(store, "shop@1", {"int8": ""})
 
 
 def test_an_engine_without_vectors_is_refused_before_the_log_is_read(store: Settings) -> None:
     with pytest.raises(EngineError, match=r"plain@1 has nothing that int8 could"):
-        compress(store, "plain", ["int8"], "sequences", Path("none.txt"))
+        compress(store, "plain", {"int8": ""}, "sequences", Path("none.txt"))
 
 
 @pytest.mark.parametrize("step", ["fp16", "int8-items"])
@@ -113,7 +113,7 @@ def test_a_compressed_engine_is_refreshed_as_its_parent_is(
 ) -> None:
     items = tmp_path / "items.json"
     items.write_text(json.dumps({"fresh": {"title": "lamp number 99"}}))
-    small = compress(store, "shop@1", [step])["engine"]
+    small = compress(store, "shop@1", {step: ""})["engine"]
     found = [refresh(store, name, items, None)["engine"] for name in ("shop@1", small)]
     registry = Registry(store.engine.store)
     parent, child = (registry.open(*name.split("@")) for name in found)
@@ -122,3 +122,31 @@ def test_a_compressed_engine_is_refreshed_as_its_parent_is(
     np.testing.assert_allclose(fresh[1], fresh[0], atol=0.02)
     assert "fresh" in listed(store, child.label, "lamp-1", "lamp-2", "lamp-3")
     assert "fresh" not in listed(store, child.label, "soap-1", "soap-2", "soap-3")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--prune", "heads=1"), "needs a log"),
+        (("--prune", "heads", "--source", "sequences"), "what is to be kept"),
+        (("--prune", "legs=1", "--source", "sequences"), "what is to be kept"),
+        (("--two-of-four", "--source", "sequences"), "cannot be fitted on"),
+        (("--sparsity", "0.5", "--source", "sequences"), "cannot be fitted on"),
+    ],
+)
+def test_a_step_that_fits_on_says_what_it_lacks(
+    store: Settings, log: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = call(store, "plain", str(log), *words)
+    assert done.exit_code == 5
+    assert said in done.stderr
+
+
+def test_any_engine_can_teach(store: Settings, log: Path) -> None:
+    quick = ("--set", "train.width=4", "--set", "train.epochs=1")
+    words = ("plain@1", str(log), "--distill", "--source", "sequences", *quick, "--json")
+    told = json.loads(call(store, *words).stdout.splitlines()[-1])
+    assert (told["parent"], told["step"], told["engine"]) == ("plain@1", "distill", "plain@2")
+    manifest = Registry(store.engine.store).open("plain").manifest
+    assert (manifest.model, manifest.parameters["width"]) == ("sasrec", 4)
+    assert manifest.parameters["compression"] == "distill"
