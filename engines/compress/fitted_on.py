@@ -13,6 +13,7 @@ from torch.nn import functional
 from engines.bundle import Bundle
 from engines.catalogue import Catalogue
 from engines.draft import Draft
+from engines.int8 import rows_of
 from engines.models import sasrec
 from engines.models.fitting import Start
 from engines.models.initial import initial_vectors
@@ -41,7 +42,7 @@ def vectors_of(bundle: Bundle, seen: Interactions, width: int) -> Tensor:
     own = initial_vectors(seen, width)
     if "item_vectors" not in bundle.tables:
         return own
-    theirs = torch.from_numpy(bundle.tables["item_vectors"].copy())
+    theirs = torch.from_numpy(rows_of(bundle.tables, "item_vectors", slice(None)))
     if theirs.shape[1] > width:
         _, _, directions = torch.linalg.svd(theirs, full_matrices=False)
         theirs = theirs @ directions[:width].T
