@@ -6,6 +6,7 @@
         items.arrow     the catalogue
         table.*.bin     other inputs of the model that are about the items, if it has any
         weights.safetensors  parameters of the network, to go on fitting it, if it has any
+        model.*.plan    the model as TensorRT has built it for a GPU, if it was
 
 ``Bundle.open`` reads each file once through one descriptor and hashes the bytes that it then
 parses, so that nothing can be swapped between check and use. No inference session is opened here.
@@ -18,7 +19,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class Bundle:
         catalogue: the items.
         tables: by name, read-only: the model's inputs that are the same at every run.
         weights: the bytes of ``weights.safetensors``, or none.
+        plans: by file, what TensorRT has built; described in the manifest.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class Bundle:
     catalogue: Catalogue
     tables: dict[str, NDArray[Any]]
     weights: bytes
+    plans: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -101,7 +104,10 @@ class Bundle:
         catalogue = _parse_items(files[ITEMS], manifest)
         tables = {table.name: _parse_table(files[table.file], table) for table in manifest.tables}
         weights = files.get(WEIGHTS, b"")
-        return cls(folder, manifest, digest.digest(), files[MODEL], catalogue, tables, weights)
+        plans = {plan.file: files[plan.file] for plan in manifest.plans}
+        return cls(
+            folder, manifest, digest.digest(), files[MODEL], catalogue, tables, weights, plans
+        )
 
 
 @contextmanager
@@ -152,15 +158,21 @@ def _check_listing(names: list[str], manifest: Manifest) -> None:
 def _check_claims(manifest: Manifest) -> None:
     """The manifest against itself: files, batch, inputs, outputs."""
     tables = {table.file: table.size_bytes for table in manifest.tables}
-    needed = {MODEL, ITEMS, *tables}
-    if not needed <= set(manifest.files) or any(
-        name.startswith("table.") and name not in tables for name in manifest.files
-    ):
+    needed = {MODEL, ITEMS, *tables, *(plan.file for plan in manifest.plans)}
+    if needed != set(manifest.files) - {WEIGHTS}:
         raise _refusal(MANIFEST, f"files {sorted(needed)}", str(sorted(manifest.files)))
     for name, size_bytes in tables.items():
         if manifest.files[name].size_bytes != size_bytes:
             raise _refusal(
                 name, f"{size_bytes} bytes by its shape", f"{manifest.files[name].size_bytes}"
+            )
+    for plan in manifest.plans:
+        if plan.onnx_sha256 != manifest.files[MODEL].sha256:
+            raise _refusal(
+                plan.file,
+                f"a plan of {MODEL} with SHA-256 {manifest.files[MODEL].sha256}",
+                plan.onnx_sha256,
+                "build it again with `headrace build`",
             )
     for tensor in manifest.inputs:
         if FEATURES.get(tensor.name) != tensor.dtype or tensor.shape[0] != manifest.batch:

@@ -20,6 +20,7 @@ from engines.manifest import (
     MANIFEST,
     MODEL,
     WEIGHTS,
+    GpuPlan,
     Manifest,
     Precision,
     Tensor,
@@ -49,6 +50,7 @@ class Draft:
             it; empty: there are none.
         kind, parameters: which model it is and how it was made.
         training: the log it was fitted on.
+        plans: what TensorRT has built; those of another model are left behind.
     """
 
     model: bytes
@@ -61,6 +63,7 @@ class Draft:
     training: Training
     parameters: dict[str, int | float | str] = field(default_factory=dict)
     tables: dict[str, NDArray[Any]] = field(default_factory=dict)
+    plans: tuple[tuple[GpuPlan, bytes], ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     weights: bytes = b""
     precision: Precision = "float32"
@@ -90,6 +93,7 @@ class Draft:
                 ],
                 outputs=outputs_of(self.batch, self.k),
                 tables=[table_of(table, array) for table, array in self.tables.items()],
+                plans=[plan for plan, _ in self.own_plans()],
                 channels=list(self.channels),
                 training=self.training,
                 metrics=self.metrics,
@@ -102,6 +106,11 @@ class Draft:
                 expected=first["msg"],
                 received=repr(first["input"])[:200],
             ) from error
+
+    def own_plans(self) -> list[tuple[GpuPlan, bytes]]:
+        """Those that were built from this very model, whatever its tables hold now."""
+        own = entry_of(self.model).sha256
+        return [(plan, data) for plan, data in self.plans if plan.onnx_sha256 == own]
 
 
 def draft_of(bundle: Bundle) -> Draft:
@@ -118,6 +127,7 @@ def draft_of(bundle: Bundle) -> Draft:
         training=manifest.training,
         parameters=manifest.parameters,
         tables=bundle.tables,
+        plans=tuple((plan, bundle.plans[plan.file]) for plan in manifest.plans),
         metrics=manifest.metrics,
         weights=bundle.weights,
         precision=manifest.precision,
@@ -138,6 +148,7 @@ def write_bundle(folder: Path, draft: Draft, name: str, version: str) -> None:
         files[WEIGHTS] = draft.weights
     for table, array in draft.tables.items():
         files[table_of(table, array).file] = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    files |= {plan.file: data for plan, data in draft.own_plans()}
     manifest = draft.manifest(name, version, files)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))

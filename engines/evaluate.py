@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import metrics
-from engines.backends.onnx import OnnxBackend
+from engines.backends import open_backend
 from engines.bundle import Bundle
 from engines.features import Histories, features
 from engines.holdout import Holdout
@@ -136,7 +136,7 @@ def rank(
 ) -> NDArray[np.int64]:
     """Lists [n, k] by a bundle's engine; arguments are those of `profiles_from_histories`."""
     lists = []
-    with OnnxBackend(bundle) as backend:
+    with open_backend(bundle) as backend:
         backend.warm_up()
         for start in range(0, len(histories), CHUNK):
             part = slice(start, start + CHUNK)

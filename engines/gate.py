@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from engines import metrics
-from engines.backends.onnx import OnnxBackend
+from engines.backends import open_backend
 from engines.bundle import Bundle
 from engines.comparison import (
     Floats,
@@ -216,7 +216,7 @@ def _latency(
     with ExitStack() as opened:
         turns = []
         for bundle in (candidate, active):
-            backend = opened.enter_context(OnnxBackend(bundle, threads))
+            backend = opened.enter_context(open_backend(bundle, threads))
             backend.warm_up()
             turns.append((backend, full_batches(bundle, held.histories, held.excluded)))
         took_ms = by_turns(turns, batches, clock)

@@ -74,6 +74,21 @@ class Table(_Strict):
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
+class GpuPlan(_Strict):
+    """The model as TensorRT has built it, the file ``model.<gpu>.plan``. It fits nothing else."""
+
+    gpu: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]  # name and compute capability, or portable
+    driver: str | None  # newest CUDA version that it speaks; None: built without one
+    flavour: Literal["tensorrt", "tensorrt_rtx"]
+    version: str  # of TensorRT
+    onnx_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the model it was built from
+
+    @property
+    def file(self) -> str:
+        """Its name in the bundle."""
+        return f"model.{self.gpu}.plan"
+
+
 class Training(_Strict):
     """The log that the model was fitted on, and its range."""
 
@@ -100,6 +115,7 @@ class Manifest(_Strict):
     inputs: Annotated[list[Tensor], Field(min_length=1)]
     outputs: Annotated[list[Tensor], Field(min_length=1)]
     tables: list[Table] = []
+    plans: list[GpuPlan] = []
     channels: Annotated[list[str], Field(min_length=1)]  # what the ``channels`` output counts in
     training: Training
     metrics: dict[str, Finite]

@@ -15,6 +15,11 @@ class EngineSettings(Section):
 
     store: FilePath = Field(default=Path("engines/store"), description="Folder of engine bundles.")
     threads: int = Field(default=1, ge=1, le=256, description="Threads per engine call.")
+    backend: Literal["auto", "onnx", "tensorrt"] = Field(
+        default="auto",
+        description="What runs an engine: onnx, on the CPU; tensorrt, on the GPU; auto: TensorRT "
+        "where there are a GPU and a plan for it, and else ONNX Runtime.",
+    )
 
 
 class SwapSettings(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -121,6 +121,24 @@ def compress(
     steps |= {"prune": prune} if prune else {}
     steps |= {"sparsity": str(sparsity)} if sparsity else {}
     return compress(call.settings, engine, steps, kind, path, call.console)
+
+
+@command
+def build(
+    call: Call,
+    engine: Annotated[str, typer.Argument(help="NAME, or NAME@VERSION.")],
+    backend: Annotated[Literal["tensorrt"], typer.Option(help="What to build for.")] = "tensorrt",
+) -> Result:
+    """Add a version of an engine that TensorRT runs on the GPU: the same lists, another runtime.
+
+    With the extra tensorrt it is for this machine's GPU alone; with the extra rtx, TensorRT-RTX,
+    it is for all GPUs since Ampere, and is built without one too.
+
+    Example: headrace build sasrec@2 --backend tensorrt
+    """
+    from pipeline.build import build
+
+    return build(call.settings, engine, call.console)
 
 
 @command

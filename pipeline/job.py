@@ -205,6 +205,7 @@ def rank_settings(settings: Settings, engine: Active) -> RankSettings:
             threads=settings.engine.threads,
             job_epoch=settings.job.epoch,
             list_header=header(settings, "recommendation_list"),
+            backend=settings.engine.backend,
         ),
         trial=TrialSettings(
             shadow_batches=swap.shadow_batches,

@@ -22,6 +22,8 @@ from deploy.local.cluster_rest import NO_ANSWER
 from deploy.local.ports import free_ports
 from deploy.local.process import ProcessRecord
 from engines.active import Active
+from engines.backends import open_backend
+from engines.backends.tensorrt.plans import check_plan
 from engines.registry import Registry
 from pipeline import flink, kafka, plan
 from pipeline.config import Settings, with_values
@@ -218,9 +220,18 @@ def with_epoch(settings: Settings) -> Settings:
     return with_values(settings, {"job.epoch": time.time_ns() // 1_000_000})
 
 
-def check_engine(settings: Settings) -> Active:
-    """Verify the active engine before a JVM is started for it; returns which it is."""
-    return Registry(settings.engine.store).open_active()[1]
+def check_engine(settings: Settings, *, here: bool = True) -> Active:
+    """Verify the active engine before a JVM is started for it; returns which it is.
+
+    Args:
+        here: it is to run on this machine, so that TensorRT must too, if it is asked for.
+    """
+    bundle, active = Registry(settings.engine.store).open_active()
+    if settings.engine.backend == "tensorrt":
+        check_plan(bundle)
+        if here:
+            open_backend(bundle, backend="tensorrt")
+    return active
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ def submit(
     """
     started = time.monotonic()
     settings = with_epoch(settings)
-    engine = check_engine(settings)
+    engine = check_engine(settings, here=False)
     check_topics(settings)
     check_job_rights(settings)
     kafka.check_transactions(settings)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -114,12 +114,11 @@ class EngineBackend(ABC):
         lists: tuple[NDArray[Any], ...] = tuple(
             np.empty((rows, k), dtype) for dtype in (np.float32, np.int64, np.int64)
         )
-        for start in range(0, rows, batch):
-            part = slice(start, min(start + batch, rows))
-            size = part.stop - start
-            outputs = self._run_impl(self._shaped(inputs, part))
+        parts = [slice(start, min(start + batch, rows)) for start in range(0, rows, batch)]
+        found = self._run_each_impl(self._shaped(inputs, part) for part in parts)
+        for part, outputs in zip(parts, found, strict=True):
             for whole, output in zip(lists, outputs, strict=True):
-                whole[part] = output[:size]
+                whole[part] = output[: part.stop - part.start]
         scores, items, channels = lists
         self._check_outputs(scores, items, channels)
         items[np.isneginf(scores)] = 0
@@ -225,6 +224,15 @@ class EngineBackend(ABC):
     @abstractmethod
     def _run_impl(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """``scores``, ``items``, ``channels`` [B, k] of exactly one batch; read before the next."""
+
+    def _run_each_impl(
+        self, batches: Iterable[dict[str, NDArray[Any]]]
+    ) -> Iterator[list[NDArray[Any]]]:
+        """`_run_impl` of each; a batch may change once the next is asked for.
+
+        For backends that can begin a batch before the one before is done.
+        """
+        return map(self._run_impl, batches)
 
     @abstractmethod
     def _runtime_impl(self) -> list[str]:

@@ -47,7 +47,7 @@ def for_tensorrt(data: bytes) -> bytes:
         rewriting = _Rewriting(f"scatter_{number}_", known[node.input[0]], known[node.input[1]])
         if given.get("reduction") == b"add":
             node.input[2] = rewriting.totals(*node.input)
-        rewriting.write(*node.input, node.output[0])
+        rewriting.write(*node.input, output=node.output[0])
         nodes += rewriting.nodes
         model.graph.initializer.extend(rewriting.constants())
     del model.graph.node[:]
@@ -106,7 +106,7 @@ class _Rewriting:
         total = self._node("ReduceSum", shared, axis_2, keepdims=0)
         return self._node("Add", self._node("GatherElements", data, at, axis=1), total)
 
-    def write(self, data: str, at: str, updates: str, output: str) -> None:
+    def write(self, data: str, at: str, updates: str, *, output: str) -> None:
         """The data [B, W] with the updates [B, M] written at their places."""
         if self._missing <= 0:
             self._node("ScatterElements", data, at, updates, output=output, axis=1)

@@ -1,0 +1,125 @@
+"""TensorRT on a GPU. Never yet run on one: see the section on TensorRT in the README.
+
+                 ┌─▶ slot 0: copy in ─▶ run ─▶ copy out ─┐      batch n
+    batches ─────┤                                       ├─▶ outputs, in order
+                 └─▶ slot 1:     copy in ─▶ run ─▶ copy out     batch n + 1
+
+A plan has one shape, and so one profile. Each slot has a context of it, because the addresses that
+a context and its CUDA graph use must stay. The tables lie on the device once, for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+from numpy.typing import NDArray
+
+from engines.backends.base import EngineBackend
+from engines.backends.tensorrt import api, gpu, graph, memory, plans, program
+from engines.backends.tensorrt.slot import Slot
+from engines.bundle import Bundle
+from schemas.errors import EngineError
+
+SLOTS = 2
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a backend finds on the machine; tests give it another."""
+
+    packages: Callable[[], list[api.TensorRT]] = api.installed
+    gpu: Callable[[], gpu.Gpu] = gpu.find_gpu
+    refusal: Callable[[api.TensorRT, bytes], str] = program.refusal
+    device: Callable[[], memory.Device] = memory.Device
+    program: Callable[..., program.Program] = program.Program
+    bindings: Callable[[], Any] = graph.bindings
+
+
+THIS_MACHINE = Hardware()
+
+
+class TensorrtBackend(EngineBackend):
+    """Runs the plan of a bundle that fits this machine.
+
+    Args:
+        bundle: verified.
+        threads: of no use here.
+        hardware: to run on.
+
+    Raises:
+        EngineError: the bundle has no plan for this machine, or TensorRT, the GPU or its driver are
+            missing. Nothing was loaded.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1, hardware: Hardware | None = None) -> None:
+        super().__init__(bundle, threads)
+        self._hardware = hardware or THIS_MACHINE
+        plans.check_plan(bundle)
+        packages = self._hardware.packages()
+        self._gpu = self._hardware.gpu()  # before TensorRT makes anything: it would crash
+        self._plan, self._tensorrt = plans.fitting(bundle, self._gpu, packages)
+        if reason := self._hardware.refusal(self._tensorrt, bundle.plans[self._plan.file]):
+            raise EngineError(
+                f"no plan of {bundle.label} fits this machine",
+                expected=f"one for {self._gpu}",
+                received=reason,
+                fix="serve it with engine.backend = onnx",
+            )
+        self._slots: list[Slot] = []
+        self._loaded = ExitStack()
+
+    def _activate_impl(self) -> None:
+        with ExitStack() as loading:
+            self._device = self._hardware.device()
+            loading.callback(self._device.close)
+            with self._device.current():
+                tables = self._upload_tables()
+                loaded = self._hardware.program(self._tensorrt, self.bundle, self._plan)
+                manifest, record, slots = self.bundle.manifest, self._recorder(), []
+                for _ in range(SLOTS):
+                    slots.append(Slot(self._device, loaded, manifest, tables, record))
+                    loading.callback(slots[-1].close)
+            self._slots, self._loaded = slots, loading.pop_all()
+
+    def _upload_tables(self) -> dict[str, int]:
+        """Where each table lies on the device."""
+        places = {}
+        for name, table in self.bundle.tables.items():
+            places[name] = self._device.allocate(table.nbytes)
+            self._device.upload_now(places[name], table)
+        return places
+
+    def _recorder(self) -> Callable[[int, Callable[[], None]], graph.Graph] | None:
+        driver = None if self._tensorrt.portable else self._hardware.bindings()
+        return partial(graph.Graph, driver=driver) if driver else None
+
+    def _deactivate_impl(self) -> None:
+        self._slots = []
+        self._loaded.close()
+
+    def _run_impl(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        return next(iter(self._run_each_impl([inputs])))
+
+    def _run_each_impl(
+        self, batches: Iterable[dict[str, NDArray[Any]]]
+    ) -> Iterator[list[NDArray[Any]]]:
+        before: Slot | None = None
+        for slot, inputs in zip(cycle(self._slots), batches, strict=False):
+            with self._device.current():  # not while a caller has the turn
+                slot.submit(inputs)
+                done = before.outputs() if before else None
+            if done:
+                yield done
+            before = slot
+        if before:
+            with self._device.current():
+                done = before.outputs()
+            yield done
+
+    def _runtime_impl(self) -> list[str]:
+        return [str(self._tensorrt), self._plan.gpu, str(self._gpu)]
