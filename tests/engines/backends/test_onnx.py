@@ -11,46 +11,20 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from engines.backends.base import RankedBatch
 from engines.backends.onnx import OnnxBackend, instruction_set
 from engines.bundle import Bundle
 from engines.draft import Draft
 from engines.evaluate import profiles_from_histories
-from engines.registry import Registry
 from schemas.errors import EngineError
-from tests.engines.examples import (
-    inputs,
-    random_blend,
-    random_content,
-    random_model,
-    random_profiles,
-    random_sasrec,
-    scorer,
-    scorer_draft,
-)
+from tests.engines.backends.conftest import ITEMS, opened, rows
+from tests.engines.examples import inputs, random_model, random_profiles, scorer, scorer_draft
 
-ITEMS = 60
 node = helper.make_node
-
-
-def opened(folder: Path, draft: Draft, name: str = "test") -> Bundle:
-    return Registry(folder).add(draft, name)
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return opened(tmp_path_factory.mktemp("store"), random_model(ITEMS).draft(batch=16))
-
-
-@pytest.fixture(scope="module", params=[random_model, random_content, random_sasrec, random_blend])
-def each(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
-    """One of every model."""
-    return opened(tmp_path_factory.mktemp("store"), request.param(ITEMS).draft(batch=16))
-
-
-def rows(ranked: RankedBatch) -> list[bytes]:
-    lists = zip(ranked.items, ranked.scores, ranked.channels, strict=True)
-    return [b"".join(part.tobytes() for part in parts) for parts in lists]
 
 
 def test_ten_thousand_lists_are_the_same_in_any_order_and_company(each: Bundle) -> None:

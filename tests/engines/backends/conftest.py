@@ -1,0 +1,43 @@
+"""Bundles of small engines, exported once for all backends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engines.backends.base import RankedBatch
+from engines.bundle import Bundle
+from engines.draft import Draft
+from engines.registry import Registry
+from tests.engines.examples import random_blend, random_content, random_model, random_sasrec
+
+ITEMS = 60
+
+
+def opened(folder: Path, draft: Draft, name: str = "test") -> Bundle:
+    return Registry(folder).add(draft, name)
+
+
+def rows(ranked: RankedBatch) -> list[bytes]:
+    """The bytes of each list."""
+    lists = zip(ranked.items, ranked.scores, ranked.channels, strict=True)
+    return [b"".join(part.tobytes() for part in parts) for parts in lists]
+
+
+@pytest.fixture(scope="session", params=[random_model, random_content, random_sasrec, random_blend])
+def each(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
+    """One of every model."""
+    return opened(tmp_path_factory.mktemp("store"), request.param(ITEMS).draft(batch=16))
+
+
+@pytest.fixture(scope="session")
+def cooccurrence(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """An engine without tables."""
+    return opened(tmp_path_factory.mktemp("store"), random_model(ITEMS).draft(batch=16))
+
+
+@pytest.fixture(scope="session")
+def content(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """An engine with tables."""
+    return opened(tmp_path_factory.mktemp("store"), random_content(ITEMS).draft(batch=16))
