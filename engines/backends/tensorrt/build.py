@@ -67,7 +67,8 @@ def build(
     network = maker.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, tensorrt.logger)
     if not parser.parse(for_tensorrt(bundle.model)):
-        raise _unparsed(bundle, tensorrt, parser.get_error(0))
+        errors = [parser.get_error(number) for number in range(parser.num_errors)]
+        raise _unparsed(bundle, tensorrt, errors)
     config = maker.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     progress = monitor(trt, told)  # must outlive the build
@@ -114,13 +115,19 @@ def _check_k(bundle: Bundle) -> None:
         )
 
 
-def _unparsed(bundle: Bundle, tensorrt: TensorRT, error: Any) -> EngineError:
-    """What the parser stumbled over; where it does not name the operator, its function does."""
-    operator = error.node_operator() or error.func().removeprefix("import") or "a node"
-    reason = "" if error.desc() == "false" else f": {error.desc()}"
+def _unparsed(bundle: Bundle, tensorrt: TensorRT, errors: list[Any]) -> EngineError:
+    tensorrt.messages.clear()  # they say the same
     return EngineError(
-        f"TensorRT cannot build {bundle.label}: it lacks the ONNX operator {operator}",
+        f"TensorRT cannot build {bundle.label}: it lacks ONNX operators, or forms of them",
         expected=f"operators that {tensorrt} has",
-        received=f"{operator} {error.node_name()}".strip() + reason,
-        fix="export the engine without it, or serve it with engine.backend = onnx",
+        received="; ".join(map(_lacking, errors)),
+        fix="export the engine without them, or serve it with engine.backend = onnx",
     )
+
+
+def _lacking(error: Any) -> str:
+    """The operator, its name in the graph, and what is wrong with it."""
+    # Where the parser does not name the operator, the function of its own that failed does.
+    operator = error.node_operator() or error.func().removeprefix("import")
+    reason = "" if error.desc() == "false" else f": {error.desc()}"
+    return f"{operator} {error.node_name()}".strip() + reason
