@@ -77,8 +77,8 @@ class Engine:
         except EngineError as error:
             if isinstance(backend, OnnxBackend):
                 raise
-            self._use(self._on_the_cpu(), ON_THE_CPU)
             self._give_up(backend, error)
+            self._use(self._on_the_cpu(), ON_THE_CPU)
 
     def rank(self, requests: Requests) -> RankedBatch:
         """The lists of ``[n]`` requests with a profile each.
