@@ -22,10 +22,10 @@ PACKAGES := pipeline udfs schemas engines deploy
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: help setup browser jar job-jars demo test chaos check bench soak clean
+.PHONY: help setup browser jar job-jars demo test gpu-test chaos check bench soak clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: $(VENV) jar $(CLASSES) ## Install everything: .venv, a JDK and Maven where missing, the jars, class archives
 
@@ -42,6 +42,9 @@ test: setup browser $(TRAIN) $(RECTOOLS) ## Run all tests; ARGS= for pytest
 chaos: setup ## Play every fault on real processes, for about 25 minutes; ARGS= for pytest
 	@# Its seconds are to be those of users: Java compiles as it does for them.
 	JAVA_TOOL_OPTIONS= $(BIN)/python -m pytest tests/chaos tests/deploy/test_cluster.py -m real --chaos-report .headrace/chaos.json $(ARGS)
+
+gpu-test: $(TRAIN) ## Run what needs a GPU, with the extra tensorrt or rtx, and pycuda; ARGS= for pytest
+	$(BIN)/python -m pytest tests -m gpu $(ARGS)
 
 check: browser $(TRAIN) $(RECTOOLS) ## Check format, types, import directions; run the quick tests and doctests
 	$(BIN)/ruff format --check .
@@ -70,7 +73,7 @@ $(VENV): pyproject.toml deploy/constraints.txt
 	@touch $@
 
 $(TRAIN): $(VENV)
-	@deploy/setup.sh extra train,report,text
+	@deploy/setup.sh extra train,report,text,rtx
 	@touch $@
 
 # In an environment of its own: it needs other versions of NumPy and pandas than Flink does.

@@ -89,6 +89,29 @@ def reshape(part: str, place: int, **fields: Any) -> Callable[[Path], object]:
     return lambda folder: spoil(folder, lambda manifest: manifest[part][place].update(fields))
 
 
+PLAN = "model.portable.plan"
+
+
+def plan_of(folder: Path, **fields: Any) -> dict[str, Any]:
+    """An entry that fits the bundle's model, with other fields."""
+    entry = {"gpu": "portable", "driver": None, "flavour": "tensorrt_rtx", "version": "1.6"}
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    return {**entry, "onnx_sha256": files["model.onnx"]["sha256"], **fields}
+
+
+def planned(
+    spoiler: Callable[[Path], object] = lambda folder: None, **fields: Any
+) -> Callable[[Path], object]:
+    """Adds a plan, and then spoils."""
+
+    def spoil_planned(folder: Path) -> None:
+        entry = plan_of(folder, **fields)
+        spoil(folder, lambda manifest: manifest.update(plans=[entry]), model_portable_plan=b"plan")
+        spoiler(folder)
+
+    return spoil_planned
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated model": (cut("model.onnx"), r"model\.onnx[\s\S]*bytes"),
     "truncated items": (cut("items.arrow"), r"items\.arrow[\s\S]*bytes"),
@@ -142,6 +165,22 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         items_with(lambda t: t.set_column(1, t.schema.field(1), pa.array(["a", "b", None, "d"]))),
         "no null",
     ),
+    "truncated plan": (planned(cut(PLAN)), r"model\.portable\.plan[\s\S]*bytes"),
+    "altered plan": (planned(flip(PLAN)), r"model\.portable\.plan[\s\S]*SHA-256"),
+    "plan that is gone": (
+        planned(lambda folder: (folder / PLAN).unlink()),
+        r"model\.portable\.plan[\s\S]*missing",
+    ),
+    "plan that nothing is said of": (planned(claim(plans=[])), r"files[\s\S]*portable\.plan"),
+    "plan that is none of its files": (
+        lambda folder: claim(plans=[plan_of(folder)])(folder),
+        r"files[\s\S]*portable\.plan",
+    ),
+    "plan of another model": (
+        planned(onnx_sha256="0" * 64),
+        r"model\.portable\.plan[\s\S]*a plan of model\.onnx[\s\S]*0{64}[\s\S]*headrace build",
+    ),
+    "plan with a path in its name": (planned(gpu="../x"), r"plans\.0\.gpu"),
 }
 
 
@@ -152,6 +191,14 @@ def test_a_sound_bundle_opens(tmp_path: Path) -> None:
     assert bundle.digest == hashlib.sha256((bundle.folder / MANIFEST).read_bytes()).digest()
     assert bundle.manifest.training.events == 7
     assert bundle.manifest.training.users == 2
+
+
+def test_a_plan_is_a_part_of_the_bundle_and_may_be_missing(tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "bundle")
+    without("plans")(folder)  # as manifests were before there were any
+    assert not Bundle.open(folder).plans
+    planned()(folder)
+    assert Bundle.open(folder).plans == {PLAN: b"plan"}
 
 
 @pytest.mark.parametrize(("spoiler", "match"), REFUSED.values(), ids=REFUSED)
@@ -183,7 +230,7 @@ for folder in Path(sys.argv[1]).glob("*/bundle"):
         Bundle.open(folder)
     except BundleRefused:
         refused += 1
-print(refused, "onnxruntime" in sys.modules)
+print(refused, not {"onnxruntime", "tensorrt", "tensorrt_rtx"}.isdisjoint(sys.modules))
 """
     output = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
