@@ -9,7 +9,7 @@ import numpy as np
 
 from engines.backends.tensorrt.api import TensorRT
 from engines.bundle import Bundle
-from engines.manifest import GpuPlan
+from engines.manifest import GpuPlan, Table, Tensor
 from schemas.errors import EngineError
 
 
@@ -51,12 +51,8 @@ class Program:
                 fix=f"headrace build {bundle.label} --backend tensorrt, on this machine",
             )
         manifest = bundle.manifest
-        self._check_signature(
-            {
-                tensor.name: (np.dtype(tensor.dtype), tuple(tensor.shape))
-                for tensor in (*manifest.inputs, *manifest.tables, *manifest.outputs)
-            }
-        )
+        tensors: list[Tensor | Table] = [*manifest.inputs, *manifest.tables, *manifest.outputs]
+        self._check_signature({t.name: (np.dtype(t.dtype), tuple(t.shape)) for t in tensors})
 
     def _check_signature(self, expected: dict[str, Any]) -> None:
         """Buffers are made by the manifest: by another plan, the GPU would write beyond them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,8 +36,9 @@ def missing() -> str:
     return ""
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="session")
 def on_a_gpu() -> None:
+    """Comes before engines are exported for nothing."""
     if reason := missing():
         pytest.skip(f"needs a GPU: {reason}")
 
@@ -52,9 +52,9 @@ def with_plan(bundle: Bundle, folder: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def planned(each: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+def planned(each: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Each model, with a plan for this GPU."""
-    yield with_plan(each, tmp_path_factory.mktemp("store"))
+    return with_plan(each, tmp_path_factory.mktemp("store"))
 
 
 def widest_swap(ours: RankedBatch, theirs: RankedBatch) -> float:
