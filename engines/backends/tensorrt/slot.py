@@ -83,7 +83,7 @@ class Slot:
         return [buffer.host for buffer in self._outputs.values()]
 
     def close(self) -> None:
-        """Give all back but the memory of the device, which is the device's to free."""
+        """Give back what is not the device's: the device takes its own."""
         with self._device.current(), self._graphs:
             self._inputs.clear()
             self._outputs.clear()

@@ -116,6 +116,7 @@ class FakeDevice:
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu = gpu
         self.addresses: list[int] = []
+        self.streams: list[Stream] = []
         gpu.open += 1
 
     @contextmanager
@@ -128,8 +129,9 @@ class FakeDevice:
 
     def stream(self) -> Stream:
         self.gpu.check_current()
-        handle = len(self.gpu.streams) + 1
-        return self.gpu.streams.setdefault(handle, Stream(handle))
+        stream = Stream(len(self.gpu.streams) + 1)
+        self.streams.append(stream)
+        return self.gpu.streams.setdefault(stream.handle, stream)
 
     def pinned(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         self.gpu.check_current()
@@ -157,6 +159,8 @@ class FakeDevice:
         self._write(address, array)
 
     def close(self) -> None:
+        for stream in self.streams:
+            stream.synchronize()
         for address in self.addresses:
             del self.gpu.memory[address]
         self.addresses.clear()

@@ -36,11 +36,13 @@ class Pycuda(ModuleType):
         super().__init__("pycuda.driver")
         self.depth = 0
         self.freed = 0
-        self.detached = 0
+        self.contexts = 0
         self.did: list[str] = []
         self.Stream = self._or_fail("Stream", lambda: SimpleNamespace(handle=7))
         self._fails, self._error = fails, error
-        self.Context = SimpleNamespace(pop=self._pop)
+        self.Context = SimpleNamespace(
+            pop=self._pop, synchronize=self._or_fail("synchronize", lambda: None)
+        )
 
     def _or_fail(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any) -> Any:
@@ -56,9 +58,11 @@ class Pycuda(ModuleType):
 
     def Device(self, number: int) -> Any:  # noqa: N802
         assert number == 0
-        return SimpleNamespace(
-            retain_primary_context=lambda: SimpleNamespace(push=self._push, detach=self._detach)
-        )
+        return SimpleNamespace(retain_primary_context=self._retain)
+
+    def _retain(self) -> Any:
+        self.contexts += 1
+        return SimpleNamespace(push=self._push)
 
     def _push(self) -> None:
         self._or_fail("push", lambda: None)()
@@ -67,19 +71,27 @@ class Pycuda(ModuleType):
     def _pop(self) -> None:
         self.depth -= 1
 
-    def _detach(self) -> None:
-        assert self.depth == 0
-        self.detached += 1
-
     def mem_alloc(self, size: int) -> Any:
         assert self.depth
         return self._or_fail("mem_alloc", lambda: Allocation(self, size))()
 
     def pagelocked_zeros(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        return np.zeros(shape, dtype)
+        assert self.depth
+        pinned = Pinned(int(np.prod(shape)) * dtype.itemsize)
+        pinned.cuda = self
+        zeros: NDArray[Any] = np.ndarray(shape, dtype, buffer=pinned)
+        return zeros
 
     def memcpy_htod_async(self, address: int, array: NDArray[Any], stream: Any) -> None:
         self._or_fail("memcpy_htod_async", lambda: None)()
+
+
+class Pinned(bytearray):
+    cuda: Pycuda
+
+    def free(self) -> None:
+        assert self.cuda.depth
+        self.cuda.freed += 1
 
 
 class Allocation:
@@ -100,16 +112,28 @@ def opened(monkeypatch: pytest.MonkeyPatch, cuda: Pycuda) -> Device:
     return Device()
 
 
-def test_memory_is_given_back_and_the_context_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_is_given_back_while_the_context_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = Pycuda()
     device = opened(monkeypatch, cuda)
     with device.current():
-        assert device.stream().handle == 7
+        stream = device.stream()
+        assert stream.handle == 7
         assert [device.allocate(1), device.allocate(2)] == [4096, 8192]
-        assert device.pinned((2, 3), "int64").shape == (2, 3)
+        pinned = device.pinned((2, 3), "int64")
+        assert (pinned.shape, pinned.any()) == ((2, 3), False)
+        device.upload(4096, pinned, stream)
     assert cuda.depth == 0
     device.close()
-    assert (cuda.depth, cuda.freed, cuda.detached) == (0, 2, 1)
+    assert (cuda.depth, cuda.freed) == (0, 3)
+    assert stream.raw is None  # pycuda's own ends with its last reference
+    assert cuda.did[-1] == "synchronize"
+
+
+def test_one_context_is_retained_for_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Pycuda()
+    for _ in range(3):
+        opened(monkeypatch, cuda).close()
+    assert cuda.contexts == 1
 
 
 @pytest.mark.parametrize(
@@ -137,7 +161,7 @@ def test_other_errors_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda.depth == 0
 
 
-@pytest.mark.parametrize("fails", ["init", "push"])
+@pytest.mark.parametrize("fails", ["init", "push", "synchronize"])
 def test_a_driver_that_is_gone_is_an_error(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
     with pytest.raises(EngineError, match=f"{fails} failed"):
         opened(monkeypatch, Pycuda(fails)).close()
