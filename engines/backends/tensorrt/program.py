@@ -20,10 +20,14 @@ def refusal(tensorrt: TensorRT, data: bytes) -> str:
     """
     if not tensorrt.portable:
         return ""
-    runtime = tensorrt.module.Runtime(tensorrt.logger)
-    validity, diagnostics = runtime.get_engine_validity(data[: runtime.engine_header_size])
-    valid = validity != tensorrt.module.EngineValidity.INVALID
-    return "" if valid else f"TensorRT-RTX says {diagnostics}"
+    trt = tensorrt.module
+    runtime = trt.Runtime(tensorrt.logger)
+    validity, found = runtime.get_engine_validity(data[: runtime.engine_header_size])
+    if validity != trt.EngineValidity.INVALID:
+        return ""
+    reasons = trt.EngineInvalidityDiagnostics.__members__.items()
+    named = [name for name, reason in reasons if int(found) & int(reason)]
+    return f"TensorRT-RTX says {', '.join(named) or tensorrt.blamed('no reason')}"
 
 
 class Program:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum
-from pathlib import Path
+from enum import Enum, IntEnum
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +24,10 @@ class Validity(Enum):
     VALID, SUBOPTIMAL, INVALID = range(3)
 
 
+class Diagnostics(IntEnum):
+    VERSION_MISMATCH, UNSUPPORTED_CC, OLD_CUDA_DRIVER = 1, 2, 4
+
+
 @dataclass
 class Played:
     """A package of TensorRT.
@@ -33,7 +36,7 @@ class Played:
         signature: name -> dtype and shape, of the plan that it loads; None: it loads none.
         room: whether contexts can be made.
         runs: whether they run.
-        validity: of a plan, by its header.
+        validity, diagnostics: of a plan, by its header.
         addresses: that were set.
         config: that a context was made with.
     """
@@ -42,6 +45,7 @@ class Played:
     room: bool = True
     runs: bool = True
     validity: Validity = Validity.VALID
+    diagnostics: int = 0
     addresses: dict[str, int] = field(default_factory=dict)
     config: Any = None
 
@@ -51,6 +55,7 @@ class Played:
             Runtime=lambda logger: self,
             nptype=lambda dtype: dtype,
             EngineValidity=Validity,
+            EngineInvalidityDiagnostics=Diagnostics,
             CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole"),
         )
         return TensorRT(flavour, module, None, deque(["it is what it is", "and so"]))
@@ -58,9 +63,9 @@ class Played:
     # The runtime
     engine_header_size = 4
 
-    def get_engine_validity(self, header: bytes) -> tuple[Validity, str]:
+    def get_engine_validity(self, header: bytes) -> tuple[Validity, int]:
         assert header == b"a pl"
-        return self.validity, "UNSUPPORTED_CC"
+        return self.validity, self.diagnostics
 
     def deserialize_cuda_engine(self, data: bytes) -> Any:
         assert data == b"a plan"
@@ -156,11 +161,18 @@ def test_a_batch_that_is_not_taken_is_an_error(bundle: Bundle) -> None:
         context.enqueue(1)
 
 
-@pytest.mark.parametrize("validity", Validity)
-def test_tensorrt_rtx_is_asked_whether_it_would(tmp_path: Path, validity: Validity) -> None:
-    played = Played(None, validity=validity)
-    invalid = validity is Validity.INVALID
-    assert refusal(played.package("tensorrt_rtx"), b"a plan") == (
-        "TensorRT-RTX says UNSUPPORTED_CC" if invalid else ""
-    )
+@pytest.mark.parametrize(
+    ("validity", "diagnostics", "refused"),
+    [
+        (Validity.VALID, 0, ""),
+        (Validity.SUBOPTIMAL, 0, ""),
+        (Validity.INVALID, 6, "TensorRT-RTX says UNSUPPORTED_CC, OLD_CUDA_DRIVER"),
+        (Validity.INVALID, 0, "TensorRT-RTX says it is what it is"),
+    ],
+)
+def test_tensorrt_rtx_is_asked_whether_it_would(
+    validity: Validity, diagnostics: int, refused: str
+) -> None:
+    played = Played(None, validity=validity, diagnostics=diagnostics)
+    assert refusal(played.package("tensorrt_rtx"), b"a plan") == refused
     assert refusal(played.package("tensorrt"), b"a plan") == ""
