@@ -15,11 +15,12 @@ from onnx import TensorProto, helper
 from engines.backends.tensorrt import build as building
 from engines.backends.tensorrt.build import MAX_K, build, builder
 from engines.bundle import Bundle
+from engines.compress.steps import STEPS, check, compressed
 from engines.manifest import MODEL
 from schemas.errors import EngineError
-from tests.engines.backends.conftest import opened
+from tests.engines.backends.conftest import ITEMS, opened
 from tests.engines.backends.tensorrt.fake_gpu import GPU, package
-from tests.engines.examples import random_model, scorer, scorer_draft
+from tests.engines.examples import inputs, random_model, random_profiles, scorer, scorer_draft
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="the extra rtx builds plans")
 node = helper.make_node
@@ -43,6 +44,18 @@ def test_every_model_builds(tmp_path: Path, each: Bundle) -> None:
     assert len(data) > 100_000
     assert said
     assert all(0 <= done <= whole for done, whole in said)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_compressed_model_builds(tmp_path: Path, each: Bundle, step: str) -> None:
+    try:
+        check(each, step)
+    except EngineError as error:
+        pytest.skip(error.message)
+    tensors = inputs(random_profiles(16, ITEMS), each)
+    smaller = opened(tmp_path, compressed(each, step, [tensors]))
+    _, data = built(smaller, tmp_path)
+    assert len(data) > 100_000
 
 
 def test_a_catalogue_of_groups_builds(tmp_path: Path) -> None:
