@@ -4,8 +4,8 @@
     vectors ─ float16 ──────┴─ network ─ float16 ─ product ─┘
               softmax, normalisation and sums of squares: float32
 
-float16 ends at 65,504, which as seconds is 18 hours, and has 11 bits, with which half of the scores
-of 12,000 items would tie.
+float16 ends at 65,504, which as seconds is 18 hours, and in its 11 bits one score in 80 would equal
+the next one of its list (12,101 items).
 """
 
 from __future__ import annotations

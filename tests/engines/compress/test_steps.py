@@ -19,10 +19,11 @@ from engines.backends.onnx import OnnxBackend, with_tables
 from engines.bundle import Bundle
 from engines.compress.steps import STEPS, compressed
 from engines.draft import draft_of
+from engines.models.interactions import Interactions
 from engines.registry import Registry
 from schemas.errors import BundleRefused, EngineError
 from tests.engines.compress.conftest import BATCH, ITEMS
-from tests.engines.examples import inputs, random_profiles
+from tests.engines.examples import CLICK, inputs, random_profiles
 
 LIKENESS = {"fp16": 0.995, "int8": 0.95, "int8-weights": 0.97, "int8-items": 0.97}
 """Least share of a list that is the parent's too. The vectors of these engines are noise, so
@@ -204,6 +205,18 @@ def test_nobody_with_an_item_of_the_engine_calibrates_nothing(
     }
     with pytest.raises(EngineError, match="nobody to calibrate"):
         compressed(engines["sasrec"], "int8", [strangers] * users)
+
+
+@pytest.mark.parametrize("step", ["fp16", "int8-items"])
+def test_a_student_begins_with_the_vectors_of_a_compressed_teacher(
+    engines: dict[str, Bundle], registry: Registry, step: str
+) -> None:
+    from engines.compress.fitted_on import vectors_of
+
+    seen = Interactions.read(("user", str(item), CLICK, item) for item in range(ITEMS))
+    small = registry.add(compressed(engines["sasrec"], step), "teacher")
+    found, wanted = (vectors_of(one, seen, 16)[1:] for one in (small, engines["sasrec"]))
+    np.testing.assert_allclose(found, wanted, atol=0.01)
 
 
 def test_long_gaps_do_not_overflow_float16(engines: dict[str, Bundle], registry: Registry) -> None:
