@@ -82,7 +82,7 @@ install() {
     shift
     pip="$python -m pip --disable-pip-version-check install -q"
     $pip -c deploy/constraints.txt uv
-    "$python" -m uv pip install -q --python "$python" "$@" || $pip --use-pep517 "$@"
+    "$python" -m uv pip install -q --system-certs --python "$python" "$@" || $pip --use-pep517 "$@"
 }
 
 "$@"
