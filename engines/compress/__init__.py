@@ -6,7 +6,11 @@
     half.py         float16
     weights.py      int8 weights of the network, int8 vectors of items
     calibrated.py   int8 activations too, with scales out of a log
-    graph.py        what the steps look for in a graph
+    graph.py        what these look for in a graph
+    distill.py      a small network taught by an engine
+    prune.py        fewer blocks, heads and units
+    sparsify.py     weights of 0
+    fitted_on.py    an engine taken up again, for these three
 
 A list must not depend on its neighbours, so every scale is a constant of the model.
 """
