@@ -23,9 +23,9 @@ Tables = Mapping[str, NDArray[Any]]
 def quantized(values: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """A matrix as int8 and its scales, one for each index along ``axis``.
 
-    >>> numbers, scale = quantized(np.array([[1, -2], [0, 0], [127, 10]], np.float32), axis=0)
-    >>> numbers.tolist(), scale.round(3).tolist()
-    ([[64, -127], [0, 0], [127, 10]], [0.016, 1.0, 1.0])
+    >>> numbers, scale = quantized(np.array([[127, -4], [0, 0], [254, 10]], np.float32), axis=0)
+    >>> numbers.tolist(), scale.tolist()
+    ([[127, -4], [0, 0], [127, 5]], [1.0, 1.0, 2.0])
     """
     highest = np.abs(values).max(axis=1 - axis, keepdims=True)
     scale = np.where(highest > 0, highest / np.float32(HIGHEST), 1).astype(np.float32)
