@@ -90,6 +90,11 @@ class EngineBackend(ABC):
             self._active = False
 
     @property
+    def runtime(self) -> str:
+        """What runs the model, such as "onnxruntime"."""
+        return self._runtime_impl()[0]
+
+    @property
     def runtime_digest(self) -> bytes:
         """First 8 bytes of the SHA-256 of what may change a last bit: runtime, machine, shape."""
         batch = self.bundle.manifest.batch

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from xxhash import xxh3_128
 
-from engines.backends.onnx import OnnxBackend
+from engines.backends import open_backend
 from engines.bundle import Bundle
 from engines.compress.fitted_on import draft_like, translation, vectors_of
 from engines.draft import Draft
@@ -75,7 +75,7 @@ def teacher_lists(teacher: Bundle, windows: Windows, told: Told) -> NDArray[np.i
     slots = teacher.manifest.history_slots
     excluded = next(t.shape[1] for t in teacher.manifest.inputs if t.name == "excluded")
     lists = np.zeros((len(windows), teacher.manifest.k), np.int64)
-    with OnnxBackend(teacher) as backend:
+    with open_backend(teacher) as backend:
         for start in range(0, len(windows), AT_ONCE):
             told(start, len(windows), f"lists of {teacher.label}")
             rows = np.arange(start, min(start + AT_ONCE, len(windows)))

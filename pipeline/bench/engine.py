@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engines.backends.onnx import OnnxBackend
+from engines.backends import open_backend
+from engines.backends.base import EngineBackend, Tensors
 from engines.bundle import Bundle
 from engines.evaluate import EventLists
 from engines.latency import DIFFERENT, Clock, by_turns, full_batches
@@ -49,7 +50,7 @@ def engine(
     """Times engines on full batches of made-up users.
 
     Args:
-        settings: where the store is.
+        settings: where the store is, and what is to run engines (``engine.backend``).
         engines: NAME or NAME@VERSION each; none: a made-up one of each of KINDS, exported for each
             of ``users_at_once`` as its batch shape.
         items: of made-up engines.
@@ -61,7 +62,7 @@ def engine(
         clock: in seconds.
 
     Returns:
-        ``engines`` with ``engine``, ``model``, ``precision``, ``batch``, ``items``,
+        ``engines`` with ``engine``, ``model``, ``precision``, ``runtime``, ``batch``, ``items``,
         ``size_bytes`` of all files, ``users_at_once``, ``threads``, ``p50_ms``, ``p99_ms``,
         ``lists_per_s_core``; ``rounds`` and ``machine``.
 
@@ -84,42 +85,50 @@ def engine(
         steps = [(number, bundles, count) for count in threads for number, bundles in runs]
         for done, (number, bundles, count) in enumerate(steps):
             tell("ranking", done, len(steps))
-            rows += _timed(bundles, number, count, rounds, clock)
+            with ExitStack() as loaded:
+                backends = [
+                    loaded.enter_context(open_backend(bundle, count, settings.engine.backend))
+                    for bundle in bundles
+                ]
+                rows += _timed(backends, number, rounds, clock)
     return {"engines": rows, "rounds": rounds, "machine": machine()}
 
 
 def _timed(
-    bundles: Sequence[Bundle], users_at_once: int, threads: int, rounds: int, clock: Clock
+    backends: Sequence[EngineBackend], users_at_once: int, rounds: int, clock: Clock
 ) -> list[dict[str, Any]]:
-    with ExitStack() as opened:
-        turns = []
-        for bundle in bundles:
-            backend = opened.enter_context(OnnxBackend(bundle, threads))
-            backend.warm_up()
-            histories = _histories(bundle, DIFFERENT * users_at_once)
-            nothing: list[list[int]] = [[]] * len(histories)
-            turns.append((backend, full_batches(bundle, histories, nothing, users_at_once)))
-        took_ms = by_turns(turns, rounds, clock)
+    turns = []
+    for backend in backends:
+        backend.warm_up()
+        turns.append((backend, _batches(backend.bundle, users_at_once)))
+    took_ms = by_turns(turns, rounds, clock)
     p50_ms, p99_ms = np.quantile(took_ms, [0.5, 0.99], axis=0)
     return [
         {
-            **_described(bundle),
+            **_described(backend),
             "users_at_once": users_at_once,
-            "threads": threads,
             "p50_ms": round(float(p50), 3),
             "p99_ms": round(float(p99), 3),
-            "lists_per_s_core": round(users_at_once / threads / max(float(p50), 1e-9) * 1000),
+            "lists_per_s_core": round(users_at_once / backend.threads / max(p50, 1e-9) * 1000),
         }
-        for bundle, p50, p99 in zip(bundles, p50_ms, p99_ms, strict=True)
+        for backend, p50, p99 in zip(backends, p50_ms, p99_ms, strict=True)
     ]
 
 
-def _described(bundle: Bundle) -> dict[str, Any]:
-    manifest = bundle.manifest
+def _batches(bundle: Bundle, users_at_once: int) -> list[Tensors]:
+    histories = _histories(bundle, DIFFERENT * users_at_once)
+    nothing: list[list[int]] = [[]] * len(histories)
+    return full_batches(bundle, histories, nothing, users_at_once)
+
+
+def _described(backend: EngineBackend) -> dict[str, Any]:
+    bundle, manifest = backend.bundle, backend.bundle.manifest
     return {
         "engine": bundle.label,
         "model": manifest.model,
         "precision": manifest.precision,
+        "runtime": backend.runtime,
+        "threads": backend.threads,
         "batch": manifest.batch,
         "items": len(bundle.catalogue),
         "size_bytes": sum(entry.size_bytes for entry in manifest.files.values()),
