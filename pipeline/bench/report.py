@@ -27,17 +27,7 @@ def print_engines(rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 1, 0, 0))
-    headings = (
-        "runtime",
-        "precision",
-        "KB",
-        "shape",
-        "users",
-        "threads",
-        "p50 ms",
-        "p99 ms",
-        "lists/s core",
-    )
+    headings = ("precision", "KB", "shape", "users", "threads", "p50 ms", "p99 ms", "lists/s core")
     table.add_column("engine", overflow="fold", min_width=15)
     for heading in headings:
         table.add_column(heading, no_wrap=True, justify="right")
