@@ -92,6 +92,14 @@ def _disagreements(s: Settings) -> Iterator[Problem]:
             str(s.local.port),
             "add one to either",
         )
+    if s.cluster.gpu and s.cluster.slots != 1:
+        yield Problem(
+            "cluster.slots",
+            "1 with cluster.gpu: each slot has a Python process, with an engine of its own on the "
+            "same GPU",
+            str(s.cluster.slots),
+            "cluster.slots = 1, and a TaskManager for each GPU",
+        )
     if s.profile.expire_after_ms < s.profile.allowed_lateness_ms:
         yield Problem(
             "profile.expire_after_ms",

@@ -97,6 +97,10 @@ class ClusterSettings(Section):
     managed_memory_mb: int = Field(
         default=64, ge=32, description="Part of it that Python and RocksDB account for."
     )
+    gpu: bool = Field(
+        default=False,
+        description="Each TaskManager takes a GPU of its own, by Flink's GPU plugin.",
+    )
     high_availability: bool = Field(
         default=False,
         description="A second JobManager, and ZooKeeper, so that jobs outlive the first one.",

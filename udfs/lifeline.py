@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 
 RUNNER = b"pyflink-udf-runner.sh"
+PROC = Path("/proc")
 
 
 def end_with_the_jvm() -> None:
@@ -26,14 +27,19 @@ def end_with_the_jvm() -> None:
     try:
         if RUNNER not in Path(f"/proc/{runner}/cmdline").read_bytes():
             return  # not a worker of Flink's
-        jvm = os.pidfd_open(_parent_of(runner))
+        jvm = os.pidfd_open(parent_of(runner))
     except OSError:  # the runner is gone, or this kernel is older than 5.3
         return
     Thread(target=_end_after, args=(jvm,), daemon=True, name="lifeline").start()
 
 
-def _parent_of(pid: int) -> int:
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+def parent_of(pid: int, proc: Path = PROC) -> int:
+    """The process that another one descends from; 0 of the system's first.
+
+    Raises:
+        OSError: there is no such process, or no Linux.
+    """
+    stat = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     # Field 2, the name, may hold spaces and brackets; field 4 is the parent.
     return int(stat.rpartition(")")[2].split()[1])
 

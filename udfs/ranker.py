@@ -8,6 +8,7 @@ Every request gets exactly one answer, see `udfs.request.Action`.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from engines.active import Active
 from engines.registry import Registry
+from udfs.assigned_gpu import use_assigned_gpu
 from udfs.engine import Engine, EngineSettings
 from udfs.flight_recorder import FlightRecorder
 from udfs.live_engine import LiveEngine, first_engine
@@ -56,6 +58,7 @@ class RankSettings:
 @lru_cache(maxsize=1)
 def live_engine(settings: RankSettings) -> LiveEngine:
     """The one engine of this process: ``open`` runs per operator, an engine must not."""
+    use_assigned_gpu(os.environ)
     state = StateFile(settings.suspects)
     active_path = Registry(settings.opening.store).active_path
     load = partial(Engine, settings=settings.opening)

@@ -35,6 +35,7 @@ class Containers:
     slots: int = 1
     taskmanager_memory_mb: int = 1_280
     managed_memory_mb: int = 64
+    gpu: bool = False
     high_availability: bool = False
     standby_rest_port: int = 19082
     zookeeper_port: int = 19181

@@ -19,6 +19,7 @@ from deploy.local import cluster_process, cluster_rest
 from deploy.local.cluster_config import ClusterFolder, ClusterOptions
 from deploy.local.cluster_process import ClusterProcess
 from deploy.local.cluster_rest import Slots
+from deploy.local.gpu import refuse_without_gpu
 from deploy.local.java import java_home
 from deploy.local.ports import why_taken
 from schemas.errors import FlinkError
@@ -70,7 +71,8 @@ def start(
         patience_s: how long they may take.
 
     Raises:
-        FlinkError: Java or Flink is missing, a port is taken, or a process did not come up.
+        FlinkError: Java or Flink is missing, a port is taken, a process did not come up, or a
+            TaskManager got no GPU that was to have one.
     """
     began = time.monotonic()
     folder = ClusterFolder(run_dir)
@@ -89,6 +91,8 @@ def start(
     try:
         started = [cluster_process.launch(name, options, folder, home) for name in missing]
         _wait_until_they_answer(options, folder, missing, started, began + patience_s)
+        if options.gpu:
+            refuse_without_gpu(dict(zip(missing, started, strict=True)), folder)
     except BaseException:  # Ctrl-C too, which does not reach them.
         for name in reversed(missing):
             cluster_process.stop(name, folder)
@@ -187,7 +191,7 @@ def _refuse_other_options(options: ClusterOptions, folder: ClusterFolder) -> Non
         raise FlinkError(
             "The cluster runs with other settings",
             expected=f"the settings it was started with, see {folder.conf}",
-            received="another host, port, memory or number of slots, or high_availability",
+            received="another host, port, memory, number of slots, high_availability or gpu",
             fix="`headrace cluster down`, then `headrace cluster up`",
         )
 

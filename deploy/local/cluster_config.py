@@ -27,6 +27,9 @@ CONFIG = "config.yaml"
 LOGGING = "log4j-console.properties"
 JARS = Path(__file__).parents[2] / "udfs" / "jars"
 CONNECTOR = "flink-sql-connector-kafka-5.0.0-2.2.jar"
+# Which GPU is which TaskManager's. Flink's default, and so of every cluster of this machine: none
+# takes another's. Workers look there, see `udfs.assigned_gpu`.
+GPU_COORDINATION = Path("/var/tmp/flink-gpu-coordination")  # noqa: S108 - as above
 
 # A JVM without memory hangs rather than fails, its jobs with it: one that is gone is noticed.
 # The console shows what Java itself says; the rest is in the log.
@@ -62,6 +65,8 @@ class ClusterOptions(Protocol):
     def taskmanager_memory_mb(self) -> int: ...
     @property
     def managed_memory_mb(self) -> int: ...
+    @property
+    def gpu(self) -> bool: ...
     @property
     def high_availability(self) -> bool: ...
     @property
@@ -194,6 +199,8 @@ def configuration(
         "execution.checkpointing.savepoint-dir": folder.savepoints.as_uri(),
         "io.tmp.dirs": str(folder.tmp),
     }
+    if options.gpu:
+        values |= _gpu(flink_home())
     return values | (_high_availability(options, folder) if options.high_availability else {})
 
 
@@ -235,6 +242,24 @@ def _memory(options: ClusterOptions) -> dict[str, str]:
         "taskmanager.memory.managed.size": f"{options.managed_memory_mb}m",
         "taskmanager.memory.network.min": "32m",
         "taskmanager.memory.network.max": "32m",
+    }
+
+
+def _gpu(home: Path) -> dict[str, str]:
+    """A GPU for each TaskManager, and no two of this machine the same.
+
+    Flink looks for a script without an absolute path below FLINK_HOME, which its scripts do not
+    hand on to Java.
+    """
+    plugin = "org.apache.flink.externalresource.gpu.GPUDriverFactory"
+    script = home / "plugins" / "external-resource-gpu" / "nvidia-gpu-discovery.sh"
+    arguments = f"--enable-coordination-mode --coordination-file {GPU_COORDINATION}"
+    return {
+        "external-resources": "gpu",
+        "external-resource.gpu.amount": "1",
+        "external-resource.gpu.driver-factory.class": plugin,
+        "external-resource.gpu.param.discovery-script.path": str(script),
+        "external-resource.gpu.param.discovery-script.args": arguments,
     }
 
 

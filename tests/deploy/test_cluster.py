@@ -20,6 +20,7 @@ from pipeline.config import Settings, load_settings, with_values
 from schemas.errors import FlinkError
 from tests.chaos.stage import headrace
 from tests.waiting import until
+from udfs.assigned_gpu import ancestors
 
 
 def cluster_settings(run_dir: Path, ports: list[int], **more: object) -> Settings:
@@ -226,7 +227,9 @@ class TestACluster:
         url = status(settings).url
         until(lambda: all_run(url, job) and checkpoints(url, job)["completed"], "checkpoint")
         [busy] = [one for one in status(settings).taskmanagers if not one["free_slots"]]
-        assert len(workers(busy["name"], settings)) > 1  # itself and its Python worker
+        python = [one.pid for one in workers(busy["name"], settings) if one.pid != busy["pid"]]
+        assert python
+        assert all(busy["pid"] in ancestors(pid) for pid in python)  # by which each finds its GPU
 
         kill(busy["name"], settings)
         until(lambda: status(settings).slots == 1, "notice of the killed TaskManager")

@@ -188,6 +188,16 @@ def test_no_sum_of_times_overflows_a_long() -> None:
         assert list(problems(flags={name: 10**15 + 1})) == [name]
 
 
+def test_two_slots_do_not_share_a_gpu() -> None:
+    found = problems(flags={"cluster.gpu": True, "cluster.slots": 2})
+    assert list(found) == ["cluster.slots"]
+    expected, received, fix = found["cluster.slots"].split(" / ")
+    assert expected.startswith("1 with cluster.gpu")
+    assert (received, "cluster.slots = 1" in fix) == ("2", True)
+    load_settings(flags={"cluster.gpu": True}, environ={})
+    load_settings(flags={"cluster.slots": 2}, environ={})
+
+
 def test_topics_and_ports_must_differ() -> None:
     found = problems(flags={"kafka.control_topic": "events", "local.controller_port": 19092})
     assert set(found) == {"kafka.events_topic", "local.controller_port"}
