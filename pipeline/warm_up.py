@@ -104,6 +104,7 @@ def own_settings(settings: Settings, slots: int) -> Settings:
             "kafka": KafkaSettings(),
             "registry": RegistrySettings(),
             "engine.store": folder / "engines",
+            "engine.backend": "onnx",  # its own engine has no plan for a GPU
             "job.name": NAME,
             "job.parallelism": slots,
             "job.state_dir": folder.as_uri(),

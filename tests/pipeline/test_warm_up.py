@@ -11,7 +11,7 @@ from pyflink.version import __version__ as flink_version
 
 from pipeline import operate, submit, warm_up
 from pipeline.checkpoints import newest_first
-from pipeline.config import Settings, load_settings
+from pipeline.config import Settings, load_settings, with_values
 from pipeline.quarantine import suspects_folder
 from schemas.errors import FlinkError
 from tests.pipeline.jobmanager import JobManager, job, jobmanager
@@ -54,6 +54,11 @@ def test_it_touches_nothing_of_the_users(settings: Settings, tmp_path: Path) -> 
     assert own.job.name == warm_up.NAME
     # What decides which classes of Flink are loaded is the user's.
     assert (own.job.state_backend, own.job.parallelism) == ("rocksdb", 3)
+
+
+def test_its_engine_asks_for_no_gpu(settings: Settings) -> None:
+    users = with_values(settings, {"engine.backend": "tensorrt"})
+    assert warm_up.own_settings(users, 1).engine.backend == "onnx"
 
 
 def test_its_checkpoints_are_not_the_newest_of_the_users(tmp_path: Path) -> None:
