@@ -221,11 +221,13 @@ def engines_(call: Call) -> Result:
 
     Example: headrace engines
     """
-    from dataclasses import asdict
+    from pipeline.engines import engines, print_engines
 
-    from engines.registry import Registry
-
-    return {"engines": [asdict(entry) for entry in Registry(call.settings.engine.store).list()]}
+    found = engines(call.settings)
+    if found and not call.as_json:
+        call.shown.add("engines")
+        print_engines(found)
+    return {"engines": found}
 
 
 @command
