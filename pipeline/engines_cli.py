@@ -30,7 +30,8 @@ def train(
 ) -> Result:
     """Fit an engine on an event log and add it to the store.
 
-    A fit that was interrupted goes on where it was when the same command is given again.
+    What happens between --until and --validate-until judges the fit, and is learnt once that is
+    done. A fit that was interrupted goes on where it was when the same command is given again.
 
     Example: headrace train cooccurrence --source retail online_retail.parquet --until 2010-11-01
     """

@@ -49,8 +49,8 @@ def train(
         source_kind: kind of event log, see `pipeline.sources.SOURCES`.
         path: the log.
         until_ms: train on events before this time only; None: on all.
-        validate_until_ms: judge the fit by the events from ``until_ms`` on and before this time;
-            None: by the newest event of some users.
+        validate_until_ms: judge the fit by the events from ``until_ms`` on and before this time,
+            and then learn them too; None: judge it by the newest event of some users.
         name: of the engine; empty: that of the model.
         items: file with what is known of the items beside the log, see `pipeline.items`.
         console: shows progress; None shows none.

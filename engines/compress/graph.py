@@ -61,7 +61,7 @@ def layers(graph: Any) -> Iterator[tuple[Any, Any]]:
 
 def products(graph: Any) -> list[Any]:
     """The MatMul nodes that score all items by their vectors."""
-    columns = downstream(graph, VECTORS, ("DequantizeLinear", "Transpose"))
+    columns = downstream(graph, VECTORS, ("DequantizeLinear", "Slice", "Transpose"))
     return [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in columns]
 
 

@@ -20,11 +20,11 @@ from engines.models.content_vectors import content_vectors
 from engines.models.exporting import export
 from engines.models.initial import initial_vectors
 from engines.models.interactions import Interactions
-from engines.models.listing import best, without
+from engines.models.listing import best_products
 from engines.models.plan import Plan
 from engines.models.sasrec import BATCH, POPULARITY, K
 from engines.models.tables import item_tables, with_spare
-from engines.models.top_k import padded
+from engines.models.top_k import capacity
 from engines.models.voices import Voices, taste
 from schemas.errors import EngineError
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
@@ -56,8 +56,8 @@ class ContentLister(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``scores``, ``items``, ``channels`` [B, k] of features and tables."""
         likes = taste(item_vectors, *self.voices(item, event_type))
-        score = likes @ item_vectors.T + POPULARITY * item_popularity + available
-        scores, items = best(without(score, excluded), self.k)
+        added = POPULARITY * item_popularity + available
+        scores, items = best_products(likes, item_vectors, added, excluded, self.k)
         spoken = (likes != 0).any(dim=1, keepdim=True)
         return scores, items, spoken.long().expand(-1, self.k)
 
@@ -85,8 +85,8 @@ class ContentModel:
     ) -> Draft:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
         widths = {"item": HISTORY_SLOTS, "event_type": HISTORY_SLOTS, "excluded": excluded_slots}
-        capacity = padded(max(with_spare(len(self.vectors)), k), k)
-        tables = item_tables(self.vectors, self.popularity, capacity)
+        rows = capacity(max(with_spare(len(self.vectors)), k), k)
+        tables = item_tables(self.vectors, self.popularity, rows)
         return Draft(
             model=export(KIND, ContentLister(k).eval(), widths, tables, batch=batch, k=k),
             catalogue=self.catalogue,

@@ -87,9 +87,7 @@ class CooccurrenceModel:
 
 
 def fit(seen: Interactions, plan: Plan | None = None) -> CooccurrenceModel:
-    """Fit on a log; of a plan only the time from which events judge matters."""
-    if plan is not None and plan.validate_from_ms is not None:
-        seen = plan.split(seen).train
+    """Fit on a log; a plan has nothing for it to choose."""
     neighbours, weights = _neighbours(seen.user, seen.item, len(seen.catalogue))
     return CooccurrenceModel(seen.catalogue, neighbours, weights, seen.popularity, seen.training)
 

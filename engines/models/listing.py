@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engines.models.top_k import group_size
+from engines.models.top_k import group_size, tiles_of
 
 
 def best(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -30,6 +30,39 @@ def best(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
     places = (groups[:, :, None] * size + torch.arange(size)).reshape(batch, k * size)
     scores, at = members.topk(k)
     return scores, places.gather(1, at)
+
+
+def best_products(
+    told: Tensor, vectors: Tensor, added: Tensor, excluded: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
+    """The k best of told @ vectors.T + added but for ``excluded``, as `best` gives them.
+
+    Of a large catalogue no row of scores is ever whole: each tile gives as many as could be needed
+    if all that is excluded were among them, and what is excluded is left out of these.
+
+        tile 1: k + X best ─┐
+        tile 2: k + X best ─┼─▶ in order of tile ─▶ without the excluded ─▶ k best
+        ...                ─┘
+
+    Args:
+        told: float32 [B, D].
+        vectors: float32 [C, D]; C is ``top_k.capacity(C, k)``.
+        added: float32 [1, C].
+        excluded: int64 [B, X].
+    """
+    tiles = tiles_of(len(vectors))
+    if tiles == 1:  # nothing goes over [B, C] but the product: runtimes add the row on the way
+        return best(without(told @ vectors.T + added, excluded), k)
+    width, kept = len(vectors) // tiles, k + excluded.shape[1]
+    parts = []
+    for start in range(0, len(vectors), width):
+        tile = slice(start, start + width)
+        scores, places = best(told @ vectors[tile].T + added[:, tile], kept)
+        parts.append((scores, places + start))
+    scores, items = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    shut = (items[:, :, None] == excluded[:, None, :]).any(2)
+    scores, at = scores.masked_fill(shut, -torch.inf).topk(k)
+    return scores, items.gather(1, at)
 
 
 def without(score: Tensor, excluded: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.models.interactions import SPEAKING
-from engines.models.listing import best, without
+from engines.models.listing import best_products
 from engines.models.plan import Shape
 from schemas.profile import HISTORY_SLOTS, TYPE_SLOTS
 
@@ -213,7 +213,6 @@ class SequenceLister(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``scores``, ``items``, ``channels`` [B, k] of features and tables; see ``sasrec``."""
         told, known = self.scorer(item, event_type, gap_s, item_vectors)
-        # Nothing goes over [B, C] but the product: runtimes add the row of C to it on the way.
-        score = (told * known) @ item_vectors.T + (self.popularity * item_popularity + available)
-        scores, items = best(without(score, excluded), self.k)
+        added = self.popularity * item_popularity + available
+        scores, items = best_products(told * known, item_vectors, added, excluded, self.k)
         return scores, items, known.long().expand(-1, self.k)

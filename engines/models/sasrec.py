@@ -24,7 +24,7 @@ from engines.models.interactions import Interactions
 from engines.models.plan import Plan, Shape
 from engines.models.split import Split
 from engines.models.tables import item_tables, with_spare
-from engines.models.top_k import padded
+from engines.models.top_k import capacity
 from engines.models.windows import Windows
 from schemas.errors import EngineError
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
@@ -76,8 +76,8 @@ class SasrecModel:
 
         slots = HISTORY_SLOTS
         widths = {"item": slots, "event_type": slots, "gap_s": slots, "excluded": excluded_slots}
-        capacity = padded(max(with_spare(len(self.vectors)), k), k)
-        tables = item_tables(self.vectors, self.popularity, capacity)
+        rows = capacity(max(with_spare(len(self.vectors)), k), k)
+        tables = item_tables(self.vectors, self.popularity, rows)
         lister = SequenceLister(self.network, k, POPULARITY).eval()
         return Draft(
             model=export(KIND, lister, widths, tables, batch=batch, k=k),

@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 
 SHORT_ROW = 512
 """Up to here one ``TopK`` over the row is as fast."""
+TILE = 1 << 17
+"""Scores that one row is held of at once: 128 MiB for 256 users, whatever the catalogue."""
+TILE_STEP = 1024
+"""A multiple of every group size."""
 
 Constants = dict[str, NDArray[Any]]
 
@@ -39,6 +43,24 @@ def padded(width: int, k: int) -> int:
     """W: the least width of whole groups that holds ``width`` scores; pads are to be -inf."""
     size = group_size(width, k)
     return -(-width // size) * size
+
+
+def tiles_of(width: int) -> int:
+    """How many equal parts of at most TILE scores a row of ``capacity(...)`` scores has."""
+    return -(-width // TILE)
+
+
+def capacity(width: int, k: int) -> int:
+    """The least C that holds ``width`` scores and can be searched: in groups, or tiles of groups.
+
+    >>> [capacity(width, 10) for width in (500, 12_001, 200_000)]
+    [500, 12032, 200704]
+    """
+    tiles = tiles_of(width)
+    if tiles == 1:
+        return padded(width, k)
+    step = tiles * TILE_STEP
+    return -(-width // step) * step
 
 
 def top_k(score: str, batch: int, width: int, k: int) -> tuple[list[Any], Constants]:

@@ -19,6 +19,8 @@ from engines.evaluate import profiles_from_histories
 from engines.models import cooccurrence
 from engines.models.cooccurrence import NEIGHBOURS, WINDOW, CooccurrenceModel
 from engines.models.cooccurrence_graph import DECAY, EVENT_WEIGHTS, LAST
+from engines.models.interactions import Interactions
+from engines.models.plan import Plan
 from engines.registry import Registry
 from schemas.errors import EngineError
 from tests.engines.examples import CLICK, events, fit, inputs, random_model
@@ -206,3 +208,10 @@ def test_the_manifest_tells_the_training_log() -> None:
         "first_event_time": 0,
         "last_event_time": 1000,
     }
+
+
+def test_what_judges_others_is_learnt() -> None:
+    log = Interactions.read([("a", "x", CLICK, 0), ("a", "y", CLICK, 9)])
+    whole, with_plan = cooccurrence.fit(log), cooccurrence.fit(log, Plan(validate_from_ms=5))
+    assert whole.weights.tobytes() == with_plan.weights.tobytes()
+    assert whole.weights.any()
