@@ -38,7 +38,7 @@ def killed(stage: Stage, acted: Acted) -> Play:
 
 def test_a_spare_taskmanager_takes_over(killed: Play) -> None:
     assert killed.evidence is not None
-    assert len(killed.evidence.states) > 2000
+    assert len(killed.evidence.states) > 500
 
 
 def test_negative_control_a_lost_a_wrong_and_an_extra_list_are_told(killed: Play) -> None:

@@ -112,7 +112,12 @@ def test_a_running_job_takes_good_engines_only(
 ) -> None:
     settings = with_values(
         job_settings(broker_settings, tmp_path_factory.mktemp("swap"), "at-least-once"),
-        {"swap.shadow_batches": 3, "swap.min_overlap": 0.0, "swap.max_latency_ms": 300.0},
+        {
+            "swap.shadow_batches": 3,
+            "swap.min_overlap": 0.0,
+            "swap.max_latency_ms": 20.0,  # the slow one takes 100 ms and more, the others 1
+            "swap.max_latency_ratio": 10.0,
+        },
     )
     registry = Registry(settings.engine.store)
     log = scenario.hostile_log(Shop(seed=4, users=80), START_MS, 20_000)
