@@ -93,8 +93,7 @@ def survived(broker_settings: Settings, tmp_path_factory: pytest.TempPathFactory
             log.insert(middle + 20, scenario.deadly(START_MS + middle * scenario.INTERVAL_MS))
             sent += send(settings, settings.kafka.events_topic, log[middle:])
             outcomes.wait_for(len(sent))
-            status = job_status(settings)
-            assert status is not None
+            status = until(lambda: job_status(settings), "status of the job")
             rest = FlinkRest(status["url"])
             # The last outcome may come while the job still starts.
             state = until(partial(started, rest, status["job_id"]), "started job")

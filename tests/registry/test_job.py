@@ -31,6 +31,7 @@ from tests.integration.scenario import Sent
 from tests.registry.producer import OURS, evolved, registered, with_field, written
 from tests.registry.proxy import Proxy, proxy_before
 from tests.secured import canary
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -169,8 +170,8 @@ def ran(settings: Settings, proxy: Proxy) -> Ran:
         proxy.wait_for(FAILED_REQUESTS)
         ran.come_back()
         ran.outcomes.wait_for(ran.sent)
-        status = job_status(settings)
-        assert status
+        # The job may have done all before `headrace run` has seen that it runs.
+        status = until(lambda: job_status(settings), "status of the job")
         ran.pages = dict(canary.rest_answers(status["url"], status["job_id"]))
     told = json.loads((settings.run_dir / "job.log").read_text().splitlines()[-1])
     ran.restarts = told["restarts"]
