@@ -122,7 +122,7 @@ def answer(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Lists [n, 20] of the tested users, and what was to be found [n], 0 if it is not known."""
     histories: EventLists = held.histories if with_histories else [[]] * len(held.histories)
-    slots = next(t.shape[1] for t in bundle.manifest.inputs if t.name == "excluded")
+    slots = bundle.manifest.excluded_slots
     lists = rank(bundle, histories, held.seen, slots, progress)
     return lists, bundle.catalogue.lookup(held.targets)
 

@@ -126,6 +126,11 @@ class Manifest(_Strict):
         """How many of a user's newest events the model looks at."""
         return max((t.shape[1] for t in self.inputs if t.name != "excluded"), default=1)
 
+    @property
+    def excluded_slots(self) -> int:
+        """How many items that a user is not to be shown the model takes."""
+        return next((t.shape[1] for t in self.inputs if t.name == "excluded"), 0)
+
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, so equal manifests are equal bytes."""
         return (json.dumps(self.model_dump(), indent=2, sort_keys=True) + "\n").encode()

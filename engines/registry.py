@@ -99,6 +99,14 @@ class Registry:
             )
         return self._open(name, version or present[-1])
 
+    def open_named(self, engine: str) -> Bundle:
+        """The bundle NAME@VERSION, or the newest NAME.
+
+        Raises:
+            EngineError, BundleRefused: as `open`.
+        """
+        return self.open(*parted(engine))
+
     def activate(
         self, name: str | None = None, version: str | None = None, force: bool = False
     ) -> Active:

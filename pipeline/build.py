@@ -11,7 +11,6 @@ from engines.backends.tensorrt.build import builder
 from engines.draft import draft_of
 from engines.registry import Registry
 from pipeline.console import stages
-from pipeline.gate import opened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +35,7 @@ def build(settings: Settings, engine: str, console: Console | None = None) -> di
     """
     began = time.monotonic()
     registry = Registry(settings.engine.store)
-    bundle = opened(registry, engine)
+    bundle = registry.open_named(engine)
     tensorrt, gpu = builder()
     with stages(console) as tell:
         plan, data = build_plan(bundle, tensorrt, gpu, registry.store / ".cache", tell)

@@ -18,7 +18,6 @@ from engines.manifest import MODEL
 from engines.models.interactions import Interactions
 from engines.registry import Registry
 from pipeline.console import fitting, stages
-from pipeline.gate import opened
 from pipeline.sources import open_source
 from pipeline.train import EventsOf, attributes, plan_of
 from schemas.errors import EngineError
@@ -60,7 +59,7 @@ def compress(
     began = time.monotonic()
     step, value = _only(steps)
     registry = Registry(settings.engine.store)
-    bundle = opened(registry, engine)
+    bundle = registry.open_named(engine)
     if step in REFITTED:
         draft = _refitted(settings, bundle, step, value, source_kind, path, console)
     else:

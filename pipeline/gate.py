@@ -14,7 +14,7 @@ from engines.bundle import Bundle
 from engines.gate import Thresholds, compare, judge
 from engines.holdout import Holdout, by_time, leave_one_out
 from engines.models.interactions import Event
-from engines.registry import Registry, parted
+from engines.registry import Registry
 from engines.verdict import Verdict
 from pipeline.console import bar
 from pipeline.sources import open_source
@@ -69,8 +69,8 @@ def gate(
 
         check_installed()
     registry = Registry(settings.engine.store)
-    ours = opened(registry, candidate)
-    theirs = opened(registry, against) if against else registry.open_active()[0]
+    ours = registry.open_named(candidate)
+    theirs = registry.open_named(against) if against else registry.open_active()[0]
     source = open_source(source_kind, path, until_ms=until_ms)
     events = list(EventsOf(settings, source, console))
     held, split = held_out(events, (ours, theirs), from_ms, settings.gate.min_users)
@@ -90,15 +90,6 @@ def gate(
         html.write_text(page(told), encoding="utf-8")
         told["report"] = str(html)
     return told
-
-
-def opened(registry: Registry, engine: str) -> Bundle:
-    """The bundle NAME@VERSION, or the newest NAME.
-
-    Raises:
-        EngineError, BundleRefused: as `Registry.open`.
-    """
-    return registry.open(*parted(engine))
 
 
 def held_out(

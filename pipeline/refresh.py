@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from engines.refresh import refreshed
 from engines.registry import Registry
-from pipeline.gate import opened
 from pipeline.items import read_items
 from schemas.errors import SourceError
 
@@ -34,7 +33,7 @@ def refresh(
         EngineError: there is no such engine, or it cannot be refreshed.
     """
     registry = Registry(settings.engine.store)
-    bundle = opened(registry, engine)
+    bundle = registry.open_named(engine)
     known = read_items(items) if items else {}
     listed = _ids(available) if available else None
     made = registry.add(refreshed(bundle, known, listed), bundle.manifest.name)

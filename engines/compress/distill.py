@@ -72,8 +72,7 @@ def distilled(teacher: Bundle, seen: Interactions, plan: Plan) -> Draft:
 def teacher_lists(teacher: Bundle, windows: Windows, told: Told) -> NDArray[np.int64]:
     """What a teacher lists for each window, as indices [W, K] of the windows' catalogue."""
     known = translation(teacher.catalogue, windows.seen.catalogue)
-    slots = teacher.manifest.history_slots
-    excluded = next(t.shape[1] for t in teacher.manifest.inputs if t.name == "excluded")
+    slots, excluded = teacher.manifest.history_slots, teacher.manifest.excluded_slots
     lists = np.zeros((len(windows), teacher.manifest.k), np.int64)
     with open_backend(teacher) as backend:
         for start in range(0, len(windows), AT_ONCE):

@@ -54,8 +54,7 @@ def vectors_of(bundle: Bundle, seen: Interactions, width: int) -> Tensor:
 def draft_like(bundle: Bundle, model: SasrecModel) -> Draft:
     """A model as an engine of a bundle's batch shape and list length, and its child."""
     manifest = bundle.manifest
-    excluded = next(t.shape[1] for t in manifest.inputs if t.name == "excluded")
-    draft = model.draft(batch=manifest.batch, k=manifest.k, excluded_slots=excluded)
+    draft = model.draft(batch=manifest.batch, k=manifest.k, excluded_slots=manifest.excluded_slots)
     return replace(draft, parent=bundle.label)
 
 

@@ -23,7 +23,6 @@ from engines.registry import Registry
 from pipeline.bench.made_up import KINDS, made_up
 from pipeline.bench.measure import machine
 from pipeline.console import stages
-from pipeline.gate import opened
 from schemas.profile import HISTORY_SLOTS
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def engine(
     with tempfile.TemporaryDirectory() as folder, stages(console) as tell:
         if engines:
             registry = Registry(settings.engine.store)
-            found = [opened(registry, name) for name in engines]
+            found = [registry.open_named(name) for name in engines]
             runs = [(number, found) for number in users_at_once]
         else:
             runs = []
