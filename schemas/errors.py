@@ -6,7 +6,8 @@
     ├── CodecError           bytes that are not a valid record; carries a dead-letter Reason
     ├── SourceError          an event log cannot be read
     ├── EngineError          an engine bundle cannot be used
-    │   └── BundleRefused    ... because it is truncated, tampered with or of the wrong shape
+    │   ├── BundleRefused    ... because it is truncated, tampered with or of the wrong shape
+    │   └── GpuMemoryError   ... because the GPU has no room for it
     ├── KafkaError           the broker or a topic is not as it must be
     ├── BrokerError          the local broker cannot be started or stopped
     ├── FlinkError           Java, a jar or the Flink job is not as it must be
@@ -103,6 +104,10 @@ class EngineError(HeadraceError):
 
 
 class BundleRefused(EngineError):  # noqa: N818 - a refusal, not a fault of ours
+    pass
+
+
+class GpuMemoryError(EngineError):
     pass
 
 

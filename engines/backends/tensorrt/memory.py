@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import EngineError
+from schemas.errors import EngineError, GpuMemoryError
 
 
 class Stream:
@@ -109,9 +109,9 @@ class Device:
 
     def _failure(self, error: Exception) -> EngineError:
         if isinstance(error, self._cuda.MemoryError):
-            return EngineError(
+            return GpuMemoryError(
                 "the GPU is out of memory",
-                expected="room for the engine, its tables and two batches",
+                expected="room for the engine, its tables and a batch",
                 received=str(error),
                 fix="stop what else runs on it, or use one slot a TaskManager",
             )

@@ -10,7 +10,7 @@ import numpy as np
 from engines.backends.tensorrt.api import TensorRT
 from engines.bundle import Bundle
 from engines.manifest import GpuPlan, Table, Tensor
-from schemas.errors import EngineError
+from schemas.errors import EngineError, GpuMemoryError
 
 
 def refusal(tensorrt: TensorRT, data: bytes) -> str:
@@ -80,7 +80,7 @@ class Program:
         else:
             context = self._engine.create_execution_context()
         if context is None:  # its memory is the one thing that it allocates
-            raise EngineError(
+            raise GpuMemoryError(
                 f"there is no room on the GPU to run {self._label}",
                 received=self._tensorrt.blamed("no reason"),
                 fix="stop what else runs on the GPU",

@@ -5,11 +5,15 @@
                  └─▶ slot 1:     copy in ─▶ run ─▶ copy out     batch n + 1
 
 A plan has one shape, and so one profile. Each slot has a context of it, because the addresses that
-a context and its CUDA graph use must stay. The tables lie on the device once, for both.
+a context and its CUDA graph use must stay. The tables lie on the device once, for both. Where there
+is no room for two slots there is one, and lists stay what they are; a smaller batch would be
+another model, of other last bits.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,9 +27,11 @@ from engines.backends.base import EngineBackend
 from engines.backends.tensorrt import api, gpu, graph, memory, plans, program
 from engines.backends.tensorrt.slot import Slot
 from engines.bundle import Bundle
-from schemas.errors import EngineError
+from schemas.errors import EngineError, GpuMemoryError
 
 SLOTS = 2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,13 @@ class TensorrtBackend(EngineBackend):
         self._loaded = ExitStack()
 
     def _activate_impl(self) -> None:
+        try:
+            self._load(SLOTS)
+        except GpuMemoryError as error:
+            log.warning("%s goes on the GPU one batch at a time: %s", self.bundle.label, error)
+            self._load(1)
+
+    def _load(self, number: int) -> None:
         with ExitStack() as loading:
             self._device = self._hardware.device()
             loading.callback(self._device.close)
@@ -81,7 +94,7 @@ class TensorrtBackend(EngineBackend):
                 tables = self._upload_tables()
                 loaded = self._hardware.program(self._tensorrt, self.bundle, self._plan)
                 manifest, record, slots = self.bundle.manifest, self._recorder(), []
-                for _ in range(SLOTS):
+                for _ in range(number):
                     slots.append(Slot(self._device, loaded, manifest, tables, record))
                     loading.callback(slots[-1].close)
             self._slots, self._loaded = slots, loading.pop_all()
@@ -108,18 +121,19 @@ class TensorrtBackend(EngineBackend):
     def _run_each_impl(
         self, batches: Iterable[dict[str, NDArray[Any]]]
     ) -> Iterator[list[NDArray[Any]]]:
-        before: Slot | None = None
+        busy: deque[Slot] = deque()
         for slot, inputs in zip(cycle(self._slots), batches, strict=False):
+            if len(busy) == len(self._slots):
+                yield self._outputs(busy.popleft())
             with self._device.current():  # not while a caller has the turn
                 slot.submit(inputs)
-                done = before.outputs() if before else None
-            if done:
-                yield done
-            before = slot
-        if before:
-            with self._device.current():
-                done = before.outputs()
-            yield done
+            busy.append(slot)
+        while busy:
+            yield self._outputs(busy.popleft())
+
+    def _outputs(self, slot: Slot) -> list[NDArray[Any]]:
+        with self._device.current():
+            return slot.outputs()
 
     def _runtime_impl(self) -> list[str]:
         return [str(self._tensorrt), self._plan.gpu, str(self._gpu)]

@@ -25,7 +25,7 @@ from engines.backends.tensorrt.runner import Hardware
 from engines.bundle import Bundle
 from engines.draft import Draft, draft_of
 from engines.manifest import MODEL, GpuPlan
-from schemas.errors import EngineError
+from schemas.errors import EngineError, GpuMemoryError
 
 GPU = Gpu("NVIDIA Test 9000", (9, 0), (13, 1))
 VERSION = "11.4.0.106"
@@ -139,9 +139,9 @@ class FakeDevice:
 
     def allocate(self, size_bytes: int) -> int:
         self.gpu.check_current()
+        if not self.gpu.room:
+            raise GpuMemoryError("the GPU is out of memory")
         self.gpu.room -= 1
-        if self.gpu.room < 0:
-            raise EngineError("the GPU is out of memory")
         self.addresses.append(0x1000 * (len(self.gpu.memory) + 1) + id(self) % 0x1000)
         self.gpu.memory[self.addresses[-1]] = np.full(size_bytes, 0xAB, np.uint8)
         return self.addresses[-1]
@@ -163,6 +163,7 @@ class FakeDevice:
             stream.synchronize()
         for address in self.addresses:
             del self.gpu.memory[address]
+        self.gpu.room += len(self.addresses)
         self.addresses.clear()
         self.gpu.open -= 1
 

@@ -16,7 +16,7 @@ from engines.backends.tensorrt.runner import TensorrtBackend
 from engines.bundle import Bundle
 from engines.draft import draft_of
 from engines.registry import Registry
-from schemas.errors import EngineError
+from schemas.errors import EngineError, GpuMemoryError
 from tests.engines.backends.conftest import ITEMS, opened, rows
 from tests.engines.backends.tensorrt.fake_gpu import (
     GPU,
@@ -101,18 +101,42 @@ def test_another_catalogue_takes_the_same_plan(tmp_path: Path, bundle: Bundle) -
     assert found != lists_on_the_cpu(bundle, tensors)
 
 
-@pytest.mark.parametrize("room", range(15))
+ONE_SLOT, TWO_SLOTS = 3 + 6, 3 + 6 + 6
+"""Allocations: three tables, and six tensors of each slot."""
+
+
+@pytest.mark.parametrize("room", range(ONE_SLOT))
 def test_out_of_memory_at_any_allocation_gives_all_back(bundle: Bundle, room: int) -> None:
     gpu = FakeGpu(room=room)
-    with pytest.raises(EngineError, match="out of memory"):
+    with pytest.raises(GpuMemoryError, match="out of memory"):
         TensorrtBackend(bundle, hardware=gpu.hardware()).activate()
     assert (gpu.memory, gpu.open, gpu.current, gpu.graphs) == ({}, 0, 0, 0)
 
 
-def test_with_room_for_all_it_is_loaded(bundle: Bundle) -> None:
-    """The negative control: three tables, and six tensors of each slot."""
-    with TensorrtBackend(bundle, hardware=FakeGpu(room=15).hardware()):
-        pass
+@pytest.mark.parametrize("room", range(ONE_SLOT, TWO_SLOTS))
+def test_without_room_for_two_slots_one_makes_the_same_lists(
+    bundle: Bundle, room: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu = FakeGpu(room=room)
+    tensors = inputs(random_profiles(64, ITEMS), bundle)
+    with TensorrtBackend(bundle, hardware=gpu.hardware()) as backend:
+        backend.warm_up()
+        gpu.log.clear()
+        assert rows(backend.run(tensors)) == lists_on_the_cpu(bundle, tensors)
+    assert len(set(gpu.log)) == 2  # launch and run, of one stream
+    assert (gpu.memory, gpu.open, gpu.current, gpu.graphs) == ({}, 0, 0, 0)
+    assert "one batch at a time" in caplog.text
+
+
+def test_with_room_for_two_slots_both_are_used(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The negative control."""
+    gpu = FakeGpu(room=TWO_SLOTS)
+    with TensorrtBackend(bundle, hardware=gpu.hardware()) as backend:
+        backend.run(inputs(random_profiles(64, ITEMS), bundle))
+    assert len(set(gpu.log)) == 4
+    assert not caplog.text
 
 
 def test_a_graph_that_is_refused_gives_all_back(bundle: Bundle) -> None:
