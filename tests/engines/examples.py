@@ -202,8 +202,8 @@ def scorer(
         ],
         [numpy_helper.from_array(array, name) for name, array in values.items()],
     )
-    opsets = [helper.make_opsetid(domain, 1 if domain else 18) for domain in domains]
-    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+    opsets = [helper.make_opsetid(domain, 1 if domain else 19) for domain in domains]  # with float8
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
 
 
 def scorer_draft(model: bytes, items: int = 4, batch: int = 2) -> Draft:

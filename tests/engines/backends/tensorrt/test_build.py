@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -92,11 +93,12 @@ def test_types_are_those_of_the_graph(tmp_path: Path, kind: int) -> None:
     built(opened(tmp_path, scorer_draft(scorer(nodes))), tmp_path)
 
 
-def test_quantised_graphs_build(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.dtype(np.int8), ml_dtypes.float8_e4m3fn])
+def test_quantised_graphs_build(tmp_path: Path, dtype: Any) -> None:
     constants = {
         "weight": np.eye(5, dtype=np.float32),
         "scale": np.array(0.05, np.float32),
-        "zero": np.array(0, np.int8),
+        "zero": np.zeros((), dtype),
     }
     nodes = [
         node("QuantizeLinear", ["start", "scale", "zero"], ["start_q"]),
