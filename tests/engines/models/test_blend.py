@@ -15,12 +15,13 @@ from engines.backends.onnx import OnnxBackend
 from engines.bundle import Bundle
 from engines.catalogue import item_hash
 from engines.evaluate import profiles_from_histories
-from engines.models import blend, channels, kinds
+from engines.models import blend, channels, kinds, sasrec
 from engines.models.blend import BlendModel
 from engines.models.channels import CHANNELS, FEATURES, SIZES, BlendLister
 from engines.models.interactions import Interactions
 from engines.models.plan import FitSettings, Plan, Shape
 from engines.models.ranker import Examples, Ranker, fit_ranker
+from engines.models.sasrec import SasrecModel
 from engines.registry import Registry
 from tests.engines.examples import CLICK, inputs, random_profiles
 
@@ -211,8 +212,16 @@ def test_the_smallest_logs_make_an_engine(tmp_path: Path, histories: list[str]) 
     assert sorted(ranked.items[0][ranked.items[0] > 0]) == list(range(1, len(seen.catalogue) + 1))
 
 
-def test_what_judged_the_fit_counts_in_the_tables_all_the_same() -> None:
+def test_what_judged_the_fit_is_learnt_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two items that nobody had together before the validation began."""
+    learnt = []
+    gone_on = sasrec.gone_on
+
+    def noting(*given: Any) -> SasrecModel:
+        learnt.append(gone_on(*given))
+        return learnt[-1]
+
+    monkeypatch.setattr(sasrec, "gone_on", noting)
     old, begins = walks(), 1_000_000_000
     log = [
         *(
@@ -231,6 +240,7 @@ def test_what_judged_the_fit_counts_in_the_tables_all_the_same() -> None:
     index = {item: place for place, item in enumerate(fitted.catalogue.item_ids.tolist())}
     assert index["38"] in fitted.tables["neighbours"][index["3"]]
     assert index["3"] in fitted.tables["trending"][0, :2]
+    assert fitted.channels.scorer.network is learnt[0].network
 
 
 def pairs(seen: Interactions) -> list[tuple[int, str]]:
