@@ -219,7 +219,7 @@ def _latency(
             backend = opened.enter_context(open_backend(bundle, threads))
             backend.warm_up()
             turns.append((backend, full_batches(bundle, held.histories, held.excluded)))
-        took_ms = by_turns(turns, batches, clock)
+        took_ms = by_turns(turns, batches, clock).took_ms
     p50, p99 = np.quantile(took_ms, [0.5, 0.99], axis=0).tolist()
     return {
         "batches": batches,

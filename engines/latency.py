@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.backends.base import EngineBackend, Tensors
+from engines.backends.base import EngineBackend, RankedBatch, Tensors
 from engines.bundle import Bundle
 from engines.evaluate import EventLists, profiles_from_histories
 from engines.features import Histories, features
@@ -17,6 +19,8 @@ Clock = Callable[[], float]
 
 DIFFERENT = 16
 """Batches of different users; then the first comes again."""
+LEAST_ROUNDS = 5
+"""Fewer would have no median to speak of."""
 
 
 def full_batches(
@@ -46,21 +50,47 @@ def full_batches(
     ]
 
 
+@dataclass(frozen=True, eq=False)
+class Turns:
+    """What came of the turns of some engines.
+
+    Args:
+        took_ms: of one batch each, float64 [rounds, engines].
+        lists: what each ranked in its first round through its batches, a batch after the other.
+    """
+
+    took_ms: NDArray[np.float64]
+    lists: list[list[RankedBatch]]
+
+
 def by_turns(
-    turns: Sequence[tuple[EngineBackend, Sequence[Tensors]]], rounds: int, clock: Clock
-) -> NDArray[np.float64]:
-    """Time of one batch of each engine, round after round, in ms, float64 [rounds, len(turns)].
+    turns: Sequence[tuple[EngineBackend, Sequence[Tensors]]],
+    rounds: int,
+    clock: Clock,
+    *,
+    within_s: float = math.inf,
+    told: Callable[[int], None] = lambda done: None,
+) -> Turns:
+    """Time of one batch of each engine, round after round.
 
     Args:
         turns: loaded and warm backends, and full batches for each.
-        rounds: how often each has its turn.
+        rounds: how often each has its turn, at most.
         clock: read before and after each run.
+        within_s: no round begins once all have taken so long; but LEAST_ROUNDS there are.
+        told: how many rounds are done.
     """
-    took_ms = np.empty((rounds, len(turns)))
-    for number in range(rounds):
+    took_ms = np.zeros((rounds, len(turns)))
+    lists: list[list[RankedBatch]] = [[] for _ in turns]
+    done = 0
+    while done < rounds and (done < LEAST_ROUNDS or took_ms.sum() < within_s * 1000):
         for place, (backend, batches) in enumerate(turns):
-            batch = batches[number % len(batches)]
+            batch = batches[done % len(batches)]
             began = clock()
-            backend.run(batch)
-            took_ms[number, place] = (clock() - began) * 1000
-    return took_ms
+            ranked = backend.run(batch)
+            took_ms[done, place] = (clock() - began) * 1000
+            if done < len(batches):
+                lists[place].append(ranked)
+        done += 1
+        told(done)
+    return Turns(took_ms[:done], lists)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Annotated
 
@@ -25,6 +26,19 @@ def to_numbers(option: str, text: str) -> list[int]:
             fix=f"write it as in {option} 1,64,512",
         )
     return [int(part) for part in parts]
+
+
+def to_names(option: str, text: str, known: Collection[str]) -> list[str]:
+    """Names as a user writes them, such as "onnx,torch", all of them known."""
+    names = [part.strip() for part in text.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        raise SettingsError(
+            f"{option} names what there is not",
+            expected=f"of {', '.join(known)}, separated by commas",
+            received=unknown[0] or "nothing",
+            fix="choose of these",
+        )
+    return list(dict.fromkeys(names))
 
 
 Repeats = Annotated[int, typer.Option(min=1, help="Measure so often and give medians.")]
@@ -93,27 +107,53 @@ def engine(
     call: Call,
     engines: Annotated[
         list[str] | None,
-        typer.Argument(help="NAME or NAME@VERSION. [default: made-up ones of every model]"),
+        typer.Argument(help="NAME or NAME@VERSION. [default: made-up ones]"),
     ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Items of made-up engines.")] = 12_000,
+    items: Annotated[
+        str, typer.Option(help="Items of made-up engines, separated by commas.")
+    ] = "12000",
     batch: Annotated[
         str, typer.Option(help="How many users are ranked at once, separated by commas.")
     ] = "1,64,512",
     threads: Annotated[str, typer.Option(help="Of one call, separated by commas.")] = "1",
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="What runs them, separated by commas: onnx, onnx-cuda, torch, torch-compiled, "
+            "tensorrt, tensorrt-no-graphs. Lists are compared with the first one's. "
+            "[default: as engine.backend has it]"
+        ),
+    ] = "",
+    model: Annotated[
+        str, typer.Option(help="Made-up engines, separated by commas; encoder: as large as BERT.")
+    ] = "cooccurrence,sasrec,blend",
+    precision: Annotated[
+        str, typer.Option(help="Of made-up engines, separated by commas: fp32, fp16, int8.")
+    ] = "fp32",
 ) -> Result:
     """Measure how long engines take for a batch of users, without Kafka and Flink.
 
-    Made-up engines have the batch for their shape; those of the store keep their own, filled up or
-    looped over.
+    Made-up engines have the batch for their shape, and are given a plan of TensorRT where that is
+    to run them; those of the store keep their own shape, filled up or looped over. A runtime of
+    several that cannot run an engine here has a row that says why.
+
+    Example: headrace bench engine --runtime torch,onnx,tensorrt --model sasrec --batch 1,64 --json
 
     Example: headrace bench engine sasrec@1 sasrec@2 --batch 1,32 --threads 1,2 --json
     """
-    from pipeline.bench.engine import engine
-    from pipeline.bench.report import print_engines
+    from pipeline.bench import candidates, made_up, report, runtimes
+    from pipeline.bench.engine import Grid, engine
 
-    at_once, counts = to_numbers("--batch", batch), to_numbers("--threads", threads)
-    found = engine(call.settings, engines or [], items, at_once, counts, call.console)
+    grid = Grid(
+        users_at_once=to_numbers("--batch", batch),
+        threads=to_numbers("--threads", threads),
+        runtimes=to_names("--runtime", runtime or call.settings.engine.backend, runtimes.RUNTIMES),
+        items=to_numbers("--items", items),
+        models=to_names("--model", model, made_up.KINDS),
+        precisions=to_names("--precision", precision, candidates.PRECISIONS),
+    )
+    found = engine(call.settings, engines or [], grid, call.console)
     if not call.as_json:
         call.shown.add("engines")
-        print_engines(found["engines"])
+        report.print_engines(found["engines"])
     return found

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from engines.backends.tensorrt.build import build as build_plan
 from engines.backends.tensorrt.build import builder
+from engines.backends.tensorrt.progress import Told
+from engines.bundle import Bundle
 from engines.draft import draft_of
+from engines.manifest import GpuPlan
 from engines.registry import Registry
 from pipeline.console import stages
 
@@ -36,17 +39,23 @@ def build(settings: Settings, engine: str, console: Console | None = None) -> di
     began = time.monotonic()
     registry = Registry(settings.engine.store)
     bundle = registry.open_named(engine)
-    tensorrt, gpu = builder()
     with stages(console) as tell:
-        plan, data = build_plan(bundle, tensorrt, gpu, registry.store / ".cache", tell)
-    draft = draft_of(bundle)
-    others = tuple((other, kept) for other, kept in draft.plans if other.gpu != plan.gpu)
-    made = registry.add(replace(draft, plans=(*others, (plan, data))), bundle.manifest.name)
+        made, plan = with_plan(registry, bundle, tell)
     return {
         "engine": made.label,
         "folder": str(made.folder),
         "gpu": plan.gpu,
-        "tensorrt": str(tensorrt),
-        "plan_bytes": len(data),
+        "tensorrt": f"{plan.flavour} {plan.version}",
+        "plan_bytes": len(made.plans[plan.file]),
         "seconds": round(time.monotonic() - began, 3),
     }
+
+
+def with_plan(registry: Registry, bundle: Bundle, told: Told) -> tuple[Bundle, GpuPlan]:
+    """The version that is added, and its new plan; see `build`."""
+    tensorrt, gpu = builder()
+    plan, data = build_plan(bundle, tensorrt, gpu, registry.store / ".cache", told)
+    draft = draft_of(bundle)
+    others = tuple((other, kept) for other, kept in draft.plans if other.gpu != plan.gpu)
+    made = registry.add(replace(draft, plans=(*others, (plan, data))), bundle.manifest.name)
+    return made, plan

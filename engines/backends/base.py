@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from engines.bundle import Bundle
 from schemas.errors import EngineError
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
+Device = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,11 @@ class EngineBackend(ABC):
     def runtime(self) -> str:
         """What runs the model, such as "onnxruntime"."""
         return self._runtime_impl()[0]
+
+    @property
+    def device(self) -> Device:
+        """Where the model is run."""
+        return "cpu"
 
     @property
     def runtime_digest(self) -> bytes:

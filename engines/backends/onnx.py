@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from engines.backends.base import EngineBackend
+from engines.backends.base import Device, EngineBackend
 from engines.bundle import Bundle
 from schemas.errors import EngineError
 
@@ -17,10 +18,34 @@ ISA_PREFIXES = ("amx", "asimd", "avx", "bf16", "f16c", "fma", "i8mm", "neon", "s
 """CPU flags by which ONNX Runtime chooses its kernels."""
 
 
+PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
 class OnnxBackend(EngineBackend):
-    """Runs ``model.onnx`` on ``threads`` threads, operator after operator."""
+    """Runs ``model.onnx`` on ``threads`` threads, operator after operator.
+
+    Args:
+        bundle: verified.
+        threads: of one run, 1 or more.
+        device: "cuda" wants an ONNX Runtime that was built for it; only the bench asks for it.
+
+    Raises:
+        EngineError: this ONNX Runtime cannot use the device.
+    """
 
     _session: Any = None
+
+    def __init__(self, bundle: Bundle, threads: int = 1, device: Device = "cpu") -> None:
+        super().__init__(bundle, threads)
+        self._device = device
+        import onnxruntime
+
+        self._check_provider(onnxruntime.get_available_providers())
+
+    @property
+    def device(self) -> Device:
+        """Where the model is run."""
+        return self._device
 
     def _activate_impl(self) -> None:
         import onnxruntime
@@ -38,7 +63,7 @@ class OnnxBackend(EngineBackend):
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             self._session = onnxruntime.InferenceSession(
-                with_tables(self.bundle), options, providers=["CPUExecutionProvider"]
+                with_tables(self.bundle), options, providers=[PROVIDERS[self._device]]
             )
         except Exception as error:  # ONNX Runtime has no common base below Exception
             raise EngineError(
@@ -47,6 +72,18 @@ class OnnxBackend(EngineBackend):
                 received=str(error).splitlines()[0],
                 fix="export it again with this version of headrace",
             ) from error
+
+        # It goes on with the CPU where a library of CUDA is missing, and only logs that.
+        self._check_provider(self._session.get_providers())
+
+    def _check_provider(self, found: Sequence[str]) -> None:
+        if PROVIDERS[self._device] not in found:
+            raise EngineError(
+                f"ONNX Runtime cannot use {self._device}",
+                expected=PROVIDERS[self._device],
+                received=", ".join(found),
+                fix="on a machine with a GPU: pip install onnxruntime-gpu instead of onnxruntime",
+            )
 
     def _deactivate_impl(self) -> None:
         self._session = None
@@ -63,7 +100,8 @@ class OnnxBackend(EngineBackend):
     def _runtime_impl(self) -> list[str]:
         import onnxruntime
 
-        return ["onnxruntime", onnxruntime.__version__, *instruction_set()]
+        on = [] if self._device == "cpu" else [self._device]
+        return ["onnxruntime", onnxruntime.__version__, *on, *instruction_set()]
 
 
 def with_tables(bundle: Bundle) -> bytes:

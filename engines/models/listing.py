@@ -27,7 +27,8 @@ def best(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
     grouped = score.view(batch, width // size, size)
     groups = grouped.amax(2).topk(k).indices.topk(k, largest=False).values
     members = grouped.gather(1, groups[:, :, None].expand(-1, -1, size)).reshape(batch, k * size)
-    places = (groups[:, :, None] * size + torch.arange(size)).reshape(batch, k * size)
+    members_of = groups[:, :, None] * size + torch.arange(size, device=score.device)
+    places = members_of.reshape(batch, k * size)
     scores, at = members.topk(k)
     return scores, places.gather(1, at)
 

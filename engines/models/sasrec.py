@@ -31,7 +31,7 @@ from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
 if TYPE_CHECKING:
     from engines.models.fitting import Start
-    from engines.models.network import SequenceNetwork
+    from engines.models.network import SequenceLister, SequenceNetwork
 
 KIND = "sasrec"
 CHANNELS = ("popularity", "sequence")
@@ -72,15 +72,12 @@ class SasrecModel:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
         from safetensors.torch import save
 
-        from engines.models.network import SequenceLister
-
         slots = HISTORY_SLOTS
         widths = {"item": slots, "event_type": slots, "gap_s": slots, "excluded": excluded_slots}
         rows = capacity(max(with_spare(len(self.vectors)), k), k)
         tables = item_tables(self.vectors, self.popularity, rows)
-        lister = SequenceLister(self.network, k, POPULARITY).eval()
         return Draft(
-            model=export(KIND, lister, widths, tables, batch=batch, k=k),
+            model=export(KIND, self.lister(k), widths, tables, batch=batch, k=k),
             catalogue=self.catalogue,
             batch=batch,
             k=k,
@@ -93,6 +90,12 @@ class SasrecModel:
             metrics=self.metrics,
             weights=save(self.network.state_dict()),
         )
+
+    def lister(self, k: int) -> SequenceLister:
+        """What is exported: makes lists of ``k`` items."""
+        from engines.models.network import SequenceLister
+
+        return SequenceLister(self.network, k, POPULARITY).eval()
 
 
 def of_bundle(bundle: Bundle) -> SasrecModel:

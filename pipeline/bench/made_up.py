@@ -1,6 +1,7 @@
-"""Engines of any size without a log: their vectors and weights are noise, and as quick as others.
+"""Engines of any size and their users without a log: noise, and as quick as others.
 
-Their weights have the shapes that `headrace train` gives them with its default settings.
+Weights have the shapes that `headrace train` gives them with its default settings; those of
+"encoder" are of the size of BERT-base, see `engines.models.encoder`.
 """
 
 from __future__ import annotations
@@ -9,18 +10,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engines.backends.base import Tensors
+from engines.bundle import Bundle
 from engines.draft import Draft
+from engines.latency import DIFFERENT
 from engines.models import blend, cooccurrence, sasrec
 from engines.models.cooccurrence import NEIGHBOURS, CooccurrenceModel
 from engines.models.interactions import Interactions
 from engines.models.plan import Shape
+from schemas.profile import HISTORY_SLOTS
 
 if TYPE_CHECKING:
     from engines.models.network import SequenceNetwork
 
 CLICK = 3
 SEED = 7
-KINDS = (cooccurrence.KIND, sasrec.KIND, blend.KIND)
+ENCODER = "encoder"
+KINDS = (cooccurrence.KIND, sasrec.KIND, blend.KIND, ENCODER)
+MINUTE_S = 60.0
 
 
 def made_up(kind: str, items: int, batch: int) -> Draft:
@@ -30,7 +37,42 @@ def made_up(kind: str, items: int, batch: int) -> Draft:
         return _cooccurrence(seen).draft(batch=batch)
     if kind == sasrec.KIND:
         return _sasrec(seen).draft(batch=batch)
+    if kind == ENCODER:
+        from engines.models import encoder
+
+        return encoder.draft(seen, encoder.EncoderShape(seed=SEED), batch=batch)
     return _blend(seen).draft(batch=batch)
+
+
+def batches(bundle: Bundle, users_at_once: int) -> list[Tensors]:
+    """Features of DIFFERENT batches of made-up users."""
+    everybody = users(bundle, DIFFERENT * users_at_once)
+    starts = range(0, DIFFERENT * users_at_once, users_at_once)
+    return [
+        {name: values[start : start + users_at_once] for name, values in everybody.items()}
+        for start in starts
+    ]
+
+
+def users(bundle: Bundle, number: int) -> Tensors:
+    """Features of made-up users: clicks on any items of an engine, a minute apart.
+
+    Each has 1 to 50, of which the engine sees the newest; or as many as it sees, if those are more.
+
+    Returns:
+        as of `engines.features.features`, nothing being excluded.
+    """
+    random = np.random.default_rng(SEED)
+    slots = bundle.manifest.history_slots
+    lengths = random.integers(1, max(slots, HISTORY_SLOTS) + 1, number)
+    age = np.arange(slots)[::-1]
+    filled = age < lengths[:, None]
+    return {
+        "item": random.integers(1, len(bundle.catalogue) + 1, filled.shape) * filled,
+        "event_type": np.int64(CLICK) * filled,
+        "gap_s": (MINUTE_S * age * filled).astype(np.float32),
+        "excluded": np.zeros((number, bundle.manifest.excluded_slots), np.int64),
+    }
 
 
 def _cooccurrence(seen: Interactions) -> CooccurrenceModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,26 +21,59 @@ def print_histogram(buckets: Sequence[dict[str, int | None]], console: Console) 
         console.print(f"{bound:>12} {lists:>9,} {bar}", soft_wrap=True, highlight=False)
 
 
+COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "engine": ("engine", str),
+    "precision": ("precision", str),
+    "items": ("items", "{:,}".format),
+    "size_bytes": ("KB", lambda size_bytes: f"{size_bytes // 1000:,}"),
+    "batch": ("shape", str),
+    "users_at_once": ("users", str),
+    "threads": ("threads", str),
+    "runtime": ("runtime", str),
+    "p50_ms": ("p50 ms", "{:.3f}".format),
+    "p99_ms": ("p99 ms", "{:.3f}".format),
+    "lists_per_s_core": ("lists/s core", "{:,}".format),
+    "equal_lists": ("equal lists", "{:.2%}".format),
+    "widest_gap": ("widest gap", "{:.1e}".format),
+    "roofline_ms": ("roofline ms", "{:g}".format),
+    "roofline_share": ("reached", "{:.0%}".format),
+}
+"""Of the table of engines: heading, and how a value is written."""
+ALWAYS = ("engine", "runtime", "p50_ms", "p99_ms", "lists_per_s_core")
+
+
 def print_engines(rows: Sequence[dict[str, Any]]) -> None:
-    """A line for each of the rows of `pipeline.bench.engine.engine`, on stdout."""
+    """A line for each of the rows of `pipeline.bench.engine.engine`, on stdout.
+
+    What is the same in all rows stands above the table instead; what they are missing, below.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    common = {
+        name: heading
+        for name, (heading, _) in COLUMNS.items()
+        if name not in ALWAYS and len({row[name] for row in rows}) == 1
+    }
     table = Table(box=None, padding=(0, 1, 0, 0))
-    headings = ("precision", "KB", "shape", "users", "threads", "p50 ms", "p99 ms", "lists/s core")
-    table.add_column("engine", overflow="fold", min_width=15)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True, justify="right")
+    for name, (heading, _) in COLUMNS.items():
+        if name not in common:
+            words = name in ("engine", "runtime")
+            table.add_column(heading, overflow="fold", justify="left" if words else "right")
     for row in rows:
-        table.add_row(
-            row["engine"],
-            row["precision"],
-            f"{row['size_bytes'] // 1000:,}",
-            f"{row['batch']}",
-            f"{row['users_at_once']}",
-            f"{row['threads']}",
-            f"{row['p50_ms']:.3f}",
-            f"{row['p99_ms']:.3f}",
-            f"{row['lists_per_s_core']:,}",
-        )
-    Console().print(table)
+        table.add_row(*(_written(row, name) for name in COLUMNS if name not in common))
+    said = (f"{heading} {_written(rows[0], name)}" for name, heading in common.items())
+    console.print(", ".join(said), highlight=False)
+    console.print(table)
+    for reason in dict.fromkeys(
+        f"{row['runtime']}: {row['missing']}" for row in rows if row["missing"]
+    ):
+        console.print(f"missing {reason}", highlight=False, markup=False)
+
+
+def _written(row: dict[str, Any], name: str) -> str:
+    if row["missing"] and name == "p50_ms":
+        return "missing"
+    value = row[name]
+    return "" if value is None else COLUMNS[name][1](value)

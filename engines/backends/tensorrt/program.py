@@ -37,13 +37,17 @@ class Program:
         tensorrt: the package that built the plan.
         bundle: of which it is.
         plan: its entry.
+        graphs: let TensorRT-RTX record a CUDA graph; of TensorRT itself the slots do.
 
     Raises:
         EngineError: TensorRT refuses it, or it has other inputs or outputs than the bundle says.
     """
 
-    def __init__(self, tensorrt: TensorRT, bundle: Bundle, plan: GpuPlan) -> None:
+    def __init__(
+        self, tensorrt: TensorRT, bundle: Bundle, plan: GpuPlan, graphs: bool = True
+    ) -> None:
         self._tensorrt = tensorrt
+        self._graphs = graphs
         self._label = f"{plan.file} of {bundle.label}"
         self._runtime = tensorrt.module.Runtime(tensorrt.logger)
         self._engine = self._runtime.deserialize_cuda_engine(bundle.plans[plan.file])
@@ -73,7 +77,7 @@ class Program:
 
     def context(self, addresses: Mapping[str, int]) -> Context:
         """A context whose inputs, tables and outputs lie at these addresses of the device."""
-        if self._tensorrt.portable:
+        if self._tensorrt.portable and self._graphs:
             config = self._engine.create_runtime_config()
             config.cuda_graph_strategy = self._tensorrt.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             context = self._engine.create_execution_context(config)

@@ -23,7 +23,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from engines.backends.base import EngineBackend
+from engines.backends.base import Device, EngineBackend
 from engines.backends.tensorrt import api, gpu, graph, memory, plans, program
 from engines.backends.tensorrt.slot import Slot
 from engines.bundle import Bundle
@@ -56,15 +56,24 @@ class TensorrtBackend(EngineBackend):
         bundle: verified.
         threads: of no use here.
         hardware: to run on.
+        graphs: launch a batch as one CUDA graph, where that can be done; the bench compares.
 
     Raises:
         EngineError: the bundle has no plan for this machine, or TensorRT, the GPU or its driver are
             missing. Nothing was loaded.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1, hardware: Hardware | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int = 1,
+        hardware: Hardware | None = None,
+        *,
+        graphs: bool = True,
+    ) -> None:
         super().__init__(bundle, threads)
         self._hardware = hardware or THIS_MACHINE
+        self._graphs = graphs
         plans.check_plan(bundle)
         packages = self._hardware.packages()
         self._gpu = self._hardware.gpu()  # before TensorRT makes anything: it would crash
@@ -79,6 +88,16 @@ class TensorrtBackend(EngineBackend):
         self._slots: list[Slot] = []
         self._loaded = ExitStack()
 
+    @property
+    def device(self) -> Device:
+        """Where the model is run."""
+        return "cuda"
+
+    @property
+    def graphs(self) -> bool:
+        """Whether batches are launched as CUDA graphs: TensorRT-RTX records its own."""
+        return self._graphs and (self._tensorrt.portable or bool(self._hardware.bindings()))
+
     def _activate_impl(self) -> None:
         try:
             self._load(SLOTS)
@@ -92,7 +111,9 @@ class TensorrtBackend(EngineBackend):
             loading.callback(self._device.close)
             with self._device.current():
                 tables = self._upload_tables()
-                loaded = self._hardware.program(self._tensorrt, self.bundle, self._plan)
+                loaded = self._hardware.program(
+                    self._tensorrt, self.bundle, self._plan, self._graphs
+                )
                 manifest, record, slots = self.bundle.manifest, self._recorder(), []
                 for _ in range(number):
                     slots.append(Slot(self._device, loaded, manifest, tables, record))
@@ -108,8 +129,9 @@ class TensorrtBackend(EngineBackend):
         return places
 
     def _recorder(self) -> Callable[[int, Callable[[], None]], graph.Graph] | None:
-        driver = None if self._tensorrt.portable else self._hardware.bindings()
-        return partial(graph.Graph, driver=driver) if driver else None
+        if self._tensorrt.portable or not self.graphs:
+            return None
+        return partial(graph.Graph, driver=self._hardware.bindings())
 
     def _deactivate_impl(self) -> None:
         self._slots = []

@@ -174,7 +174,9 @@ class FakeDevice:
 class FakeProgram:
     """Stands for ``program.Program``."""
 
-    def __init__(self, gpu: FakeGpu, tensorrt: TensorRT, bundle: Bundle, plan: GpuPlan) -> None:
+    def __init__(
+        self, gpu: FakeGpu, tensorrt: TensorRT, bundle: Bundle, plan: GpuPlan, graphs: bool
+    ) -> None:
         gpu.check_current()
         gpu.loaded.append(bundle.plans[plan.file])
         self.gpu, self.bundle = gpu, bundle
