@@ -27,7 +27,7 @@ from engines.backends.base import Device
 from engines.bundle import Bundle
 
 ROUNDS = 5
-SIDE = {"cpu": 1_536, "cuda": 8_192}
+SIDE = {"cpu": 1_024, "cuda": 8_192}
 """Of the two square matrices."""
 COPIED = {"cpu": 1 << 24, "cuda": 1 << 28}
 """Numbers that are copied: more than any cache holds."""

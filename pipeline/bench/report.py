@@ -45,26 +45,23 @@ ALWAYS = ("engine", "runtime", "p50_ms", "p99_ms", "lists_per_s_core")
 def print_engines(rows: Sequence[dict[str, Any]]) -> None:
     """A line for each of the rows of `pipeline.bench.engine.engine`, on stdout.
 
-    What is the same in all rows stands above the table instead; what they are missing, below.
+    What is the same in all rows stands above the table instead; why figures are missing, below.
     """
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    common = {
-        name: heading
-        for name, (heading, _) in COLUMNS.items()
-        if name not in ALWAYS and len({row[name] for row in rows}) == 1
-    }
+    known = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
+    common = [name for name in known if name not in ALWAYS and len({r[name] for r in rows}) == 1]
+    columns = [name for name in known if name not in common]
     table = Table(box=None, padding=(0, 1, 0, 0))
-    for name, (heading, _) in COLUMNS.items():
-        if name not in common:
-            words = name in ("engine", "runtime")
-            table.add_column(heading, overflow="fold", justify="left" if words else "right")
+    for name in columns:
+        words = name in ("engine", "runtime")
+        table.add_column(COLUMNS[name][0], overflow="fold", justify="left" if words else "right")
     for row in rows:
-        table.add_row(*(_written(row, name) for name in COLUMNS if name not in common))
-    said = (f"{heading} {_written(rows[0], name)}" for name, heading in common.items())
-    console.print(", ".join(said), highlight=False)
+        table.add_row(*(_written(row, name) for name in columns))
+    said = ", ".join(f"{COLUMNS[name][0]} {_written(rows[0], name)}" for name in common)
+    console.print(said, highlight=False)
     console.print(table)
     for reason in dict.fromkeys(
         f"{row['runtime']}: {row['missing']}" for row in rows if row["missing"]

@@ -59,6 +59,7 @@ class Recorded(OnnxBackend):
 
     def run(self, features: Any) -> Any:
         self.runs.append(f"{self.name}{features['number']}")
+        return self.runs[-1]
 
 
 def test_engines_take_turns_through_their_own_batches() -> None:
@@ -66,13 +67,29 @@ def test_engines_take_turns_through_their_own_batches() -> None:
     batches = [{"number": np.array(n)} for n in range(3)]
     turns = [(Recorded("a", runs), batches[:2]), (Recorded("b", runs), batches)]
     now = map(float, (0, 1, 1, 3, 3, 4, 4, 6, 6, 7, 7, 9))
-    took_ms = by_turns(turns, 3, lambda: next(now))
+    found = by_turns(turns, 3, lambda: next(now))
     assert runs == ["a0", "b0", "a1", "b1", "a0", "b2"]
-    assert took_ms.tolist() == [[1000, 2000]] * 3
+    assert found.took_ms.tolist() == [[1000, 2000]] * 3
+    assert found.lists == [["a0", "a1"], ["b0", "b1", "b2"]]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "within_s", "done"), [(20, 100.0, 20), (20, 14.0, 7), (20, 1.0, 5), (3, 1.0, 3)]
+)
+def test_rounds_end_by_number_or_by_time_but_some_there_are(
+    rounds: int, within_s: float, done: int
+) -> None:
+    ticks, told = count(), list[int]()
+    turns = [(Recorded(name, []), [{"number": np.array(0)}]) for name in "ab"]  # 2 s a round
+    found = by_turns(turns, rounds, lambda: next(ticks), within_s=within_s, told=told.append)
+    assert found.took_ms.shape == (done, 2)
+    assert told == list(range(1, done + 1))
 
 
 def test_a_real_engine_is_timed(bundle: Bundle) -> None:
     ticks = count()
     with OnnxBackend(bundle) as backend:
         turns = [(backend, full_batches(bundle, histories("ab"), [[]]))]
-        assert by_turns(turns, 4, lambda: next(ticks)).tolist() == [[1000.0]] * 4
+        found = by_turns(turns, 4, lambda: next(ticks))
+    assert found.took_ms.tolist() == [[1000.0]] * 4
+    assert [ranked.items.shape for ranked in found.lists[0]] == [(2, 3)]

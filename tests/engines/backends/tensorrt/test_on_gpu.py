@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import helper
+from typer.testing import CliRunner
 
-from engines.backends.base import RankedBatch
 from engines.backends.onnx import OnnxBackend
 from engines.backends.tensorrt.build import build, builder
 from engines.backends.tensorrt.gpu import find_gpu
 from engines.backends.tensorrt.memory import Device
 from engines.backends.tensorrt.runner import TensorrtBackend
+from engines.backends.torch_ import TorchBackend
 from engines.bundle import Bundle
+from engines.compress.steps import compressed
 from engines.draft import draft_of
+from engines.parity import parity
+from pipeline.cli import app
 from schemas.errors import EngineError
 from tests.engines.backends.conftest import ITEMS, opened, rows
-from tests.engines.examples import inputs, random_profiles, scorer, scorer_draft
+from tests.engines.examples import inputs, random_profiles, random_sasrec, scorer, scorer_draft
 
 NEAR = 1e-4
 """Scores that are no further apart may change places between two runtimes."""
@@ -57,22 +62,87 @@ def planned(each: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return with_plan(each, tmp_path_factory.mktemp("store"))
 
 
-def widest_swap(ours: RankedBatch, theirs: RankedBatch) -> float:
-    """Largest difference of score between the items in one place of the two runtimes' lists."""
-    moved = ours.items != theirs.items
-    apart = np.abs(ours.scores[moved] - theirs.scores[moved])
-    return float(apart.max(initial=0.0))
+@pytest.fixture(scope="module")
+def sasrec(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Without a plan."""
+    return opened(tmp_path_factory.mktemp("store"), random_sasrec(ITEMS).draft(batch=16))
 
 
-def test_lists_are_those_of_onnx_runtime_apart_from_near_ties(planned: Bundle) -> None:
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
+def test_lists_are_those_of_onnx_runtime_apart_from_near_ties(
+    planned: Bundle, graphs: bool
+) -> None:
     tensors = inputs(random_profiles(2_000, ITEMS), planned)
     with OnnxBackend(planned) as backend:
         theirs = backend.run(tensors)
-    with TensorrtBackend(planned) as backend:
+    with TensorrtBackend(planned, graphs=graphs) as backend:
         backend.warm_up()
         ours = backend.run(tensors)
     np.testing.assert_allclose(ours.scores, theirs.scores, rtol=NEAR, atol=NEAR)
-    assert widest_swap(ours, theirs) <= NEAR
+    assert parity(ours, theirs).widest_gap <= NEAR
+
+
+def test_graphs_change_no_byte(planned: Bundle) -> None:
+    tensors = inputs(random_profiles(200, ITEMS), planned)
+    found = []
+    for graphs in (True, False):
+        backend = TensorrtBackend(planned, graphs=graphs)
+        assert backend.graphs == graphs
+        with backend:
+            found.append(rows(backend.run(tensors)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["as it is", "compiled"])
+def test_the_reference_makes_the_same_lists_on_the_gpu(
+    sasrec: Bundle, tmp_path: Path, compiled: bool
+) -> None:
+    bundle = with_plan(sasrec, tmp_path)
+    tensors = inputs(random_profiles(500, ITEMS), bundle)
+    reference = TorchBackend(bundle, compiled=compiled)
+    if reference.device != "cuda":
+        pytest.skip("needs a PyTorch that was built for CUDA")
+    with reference:
+        reference.warm_up()
+        theirs = reference.run(tensors)
+    with TensorrtBackend(bundle) as backend:
+        ours = backend.run(tensors)
+    np.testing.assert_allclose(ours.scores, theirs.scores, rtol=NEAR, atol=NEAR)
+    assert parity(ours, theirs).widest_gap <= NEAR
+
+
+@pytest.mark.parametrize(("step", "gap", "equal_lists"), [("fp16", 0.1, 0.8), ("int8", 1.0, 0.3)])
+def test_a_compressed_engine_lists_nearly_what_its_parent_does(
+    sasrec: Bundle, tmp_path: Path, step: str, gap: float, equal_lists: float
+) -> None:
+    """Scores have a range of some 40. The bounds are guesses: no GPU has told yet."""
+    tensors = inputs(random_profiles(512, ITEMS), sasrec)
+    shown = [{name: value[:16] for name, value in tensors.items()}]
+    smaller = with_plan(opened(tmp_path, compressed(sasrec, step, shown)), tmp_path)
+    with OnnxBackend(sasrec) as backend:
+        theirs = backend.run(tensors)
+    with TensorrtBackend(smaller) as backend:
+        backend.warm_up()
+        found = parity(backend.run(tensors), theirs)
+    assert found.widest_gap <= gap, found
+    assert found.equal_lists >= equal_lists, found
+
+
+def test_the_bench_has_figures_of_every_runtime(tmp_path: Path) -> None:
+    runtimes = "torch,torch-compiled,onnx,tensorrt,tensorrt-no-graphs"
+    words = ["bench", "engine", "--runtime", runtimes, "--model", "sasrec", "--items", "300"]
+    words += ["--batch", "1,16", "--precision", "fp32,fp16,int8", "--json"]
+    done = CliRunner().invoke(app, [*words, "--set", f"engine.store={tmp_path}"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout.splitlines()[-1])["engines"]
+    assert len(told) == 2 * 3 * 5
+    without = [row for row in told if row["missing"]]
+    assert {(row["runtime"].partition("-")[0], row["precision"]) for row in without} == {
+        ("torch", "float16"),
+        ("torch", "int8"),
+    }
+    close = [row for row in told if row["compared_with"] and row["precision"] == "float32"]
+    assert all(row["widest_gap"] <= NEAR for row in close)
 
 
 def test_a_list_is_the_same_in_any_order_and_company(planned: Bundle) -> None:

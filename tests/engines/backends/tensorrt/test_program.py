@@ -133,6 +133,13 @@ def test_tensorrt_rtx_is_told_to_make_graphs(bundle: Bundle) -> None:
     assert played.config.cuda_graph_strategy == "whole"
 
 
+def test_tensorrt_rtx_makes_none_if_none_are_wanted(bundle: Bundle) -> None:
+    played = Played(signature(bundle))
+    plan = bundle.manifest.plans[0]
+    Program(played.package("tensorrt_rtx"), bundle, plan, graphs=False).context({})
+    assert played.config is None
+
+
 def test_a_plan_that_is_not_loaded_is_an_error(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match=r"cannot load model\.[\s\S]*it is what[\s\S]*fix: "):
         loaded(bundle, Played(None))

@@ -71,7 +71,7 @@ def test_a_batch_is_begun_before_the_one_before_is_waited_for(bundle: Bundle) ->
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("found", ["no bindings", "TensorRT-RTX"])
+@pytest.mark.parametrize("found", ["no bindings", "TensorRT-RTX", "none are wanted"])
 def test_without_graphs_of_ours_batches_are_put_one_by_one(
     tmp_path: Path, content: Bundle, found: str
 ) -> None:
@@ -83,7 +83,11 @@ def test_without_graphs_of_ours_batches_are_put_one_by_one(
         hardware = gpu.hardware(package("tensorrt_rtx"))
     bundle = opened(tmp_path, planned(content, **changes))
     tensors = inputs(random_profiles(40, ITEMS), bundle)
-    with TensorrtBackend(bundle, hardware=hardware) as backend:
+    if found == "none are wanted":
+        hardware = gpu.hardware()
+    backend = TensorrtBackend(bundle, hardware=hardware, graphs=found != "none are wanted")
+    assert backend.graphs == (found == "TensorRT-RTX")
+    with backend:
         assert rows(backend.run(tensors)) == lists_on_the_cpu(bundle, tensors)
     assert "launch 1" not in gpu.log
 
