@@ -17,9 +17,17 @@ from pipeline.bench.candidates import Candidate
 from pipeline.bench.runtimes import Run
 
 FIGURES = (
-    *("rounds", "p50_ms", "p99_ms", "lists_per_s_core"),
-    *("compared_with", "equal_lists", "widest_gap", "roofline_ms", "roofline_share"),
+    "rounds",
+    "p50_ms",
+    "p99_ms",
+    "lists_per_s_core",
+    "compared_with",
+    "equal_lists",
+    "widest_gap",
+    "roofline_ms",
+    "roofline_share",
 )
+"""What a run that is missing has none of."""
 
 
 def rows_of(

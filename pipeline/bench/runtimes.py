@@ -78,7 +78,7 @@ def _tensorrt(bundle: Bundle, threads: int, plan_of: PlanOf, *, graphs: bool) ->
         raise EngineError(
             "CUDA graphs are missing",
             expected="the package cuda-bindings",
-            received="none",
+            received="no cuda-bindings",
             fix="pip install 'headrace[tensorrt]', or ask for tensorrt-no-graphs",
         )
     return backend

@@ -110,6 +110,15 @@ def random_blend(items: int, seed: int = 0) -> BlendModel:
     return BlendModel(seen.catalogue, channels, ranker, tables, seen.training, {}, {})
 
 
+def random_encoder(items: int, batch: int) -> Draft:
+    """An engine of items "0", "1", ... that looks at more events than a profile holds."""
+    from engines.models import encoder
+
+    log = Interactions.read(("user", str(item), CLICK, item) for item in range(items))
+    shape = encoder.EncoderShape(length=128, width=16, layers=2, heads=2, hidden=32)
+    return encoder.draft(log, shape, batch=batch)
+
+
 def random_profiles(n: int, items: int, seed: int = 0) -> NDArray[np.void]:
     """Profiles with 0..50 events and 0..64 excluded ones of items "0", "1", ...; a few unknown."""
     random = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from engines.backends.tensorrt import runner
 from engines.backends.tensorrt.gpu import find_gpu
 from engines.registry import Registry
 from engines.roofline import Peak, work_of
@@ -22,6 +23,7 @@ from pipeline.bench.made_up import batches
 from pipeline.cli import app
 from pipeline.config import Settings, load_settings
 from schemas.errors import EngineError
+from tests.engines.backends.tensorrt.fake_gpu import GPU, FakeGpu, package, planned
 from tests.engines.examples import events, fit
 
 
@@ -145,6 +147,38 @@ def test_what_is_missing_has_a_row_that_says_why(
     (row,) = rows_with(told, runtime=runtime, model=model, precision=precision)
     assert why in row["missing"]
     assert row["p50_ms"] is row["roofline_ms"] is row["ran_by"] is None
+
+
+@pytest.mark.usefixtures("known_peak")
+def test_made_up_engines_get_a_plan_where_there_is_a_gpu(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan is a real one, and the GPU one that is none but computes."""
+    rtx = pytest.importorskip("tensorrt_rtx", reason="the extra rtx builds plans")
+    gpu = FakeGpu()
+    hardware = gpu.hardware(package("tensorrt_rtx", rtx.__version__))
+    monkeypatch.setattr(candidates, "find_gpu", lambda: GPU)
+    monkeypatch.setattr(runner, "THIS_MACHINE", hardware)
+    runtimes = ["onnx", "tensorrt", "tensorrt-no-graphs"]
+    told = engine(settings, [], Grid([4], [1], runtimes, [150], ["cooccurrence"]), None, FEW)
+    rows = told["engines"]
+    assert [row["missing"] for row in rows] == [""] * 3
+    assert [row["device"] for row in rows] == ["cpu", "cuda", "cuda"]
+    assert [row["equal_lists"] for row in rows] == [None, 1.0, 1.0]
+    assert len(set(gpu.loaded)) == 1  # built once for both
+
+
+@pytest.mark.usefixtures("known_peak")
+def test_a_row_with_graphs_is_never_one_without(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Registry(settings.engine.store)
+    store.add(planned(store.open_named("tiny")), "tiny")
+    monkeypatch.setattr(runner, "THIS_MACHINE", FakeGpu().hardware(bindings=lambda: None))
+    grid = Grid([4], [1], ["tensorrt", "tensorrt-no-graphs"])
+    with_graphs, without = engine(settings, ["tiny"], grid, None, FEW)["engines"]
+    assert with_graphs["missing"] == "CUDA graphs are missing: no cuda-bindings"
+    assert without["missing"] == ""
 
 
 @pytest.mark.parametrize(

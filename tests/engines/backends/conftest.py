@@ -10,7 +10,13 @@ from engines.backends.base import RankedBatch
 from engines.bundle import Bundle
 from engines.draft import Draft
 from engines.registry import Registry
-from tests.engines.examples import random_blend, random_content, random_model, random_sasrec
+from tests.engines.examples import (
+    random_blend,
+    random_content,
+    random_encoder,
+    random_model,
+    random_sasrec,
+)
 
 ITEMS = 60
 
@@ -41,3 +47,9 @@ def cooccurrence(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def content(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """An engine with tables."""
     return opened(tmp_path_factory.mktemp("store"), random_content(ITEMS).draft(batch=16))
+
+
+@pytest.fixture(scope="session")
+def encoding(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small encoder."""
+    return opened(tmp_path_factory.mktemp("store"), random_encoder(ITEMS, 16))

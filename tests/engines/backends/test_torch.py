@@ -11,12 +11,10 @@ from engines.backends.onnx import OnnxBackend
 from engines.bundle import Bundle
 from engines.compress.steps import compressed
 from engines.models import encoder
-from engines.models.interactions import Interactions
 from engines.parity import parity
 from schemas.errors import EngineError
 from tests.engines.backends.conftest import ITEMS, opened
 from tests.engines.examples import (
-    CLICK,
     copied,
     inputs,
     random_content,
@@ -29,7 +27,6 @@ torch = pytest.importorskip("torch")
 from engines.backends.torch_ import TorchBackend  # noqa: E402
 
 NEAR = 1e-4
-SMALL = encoder.EncoderShape(length=9, width=16, layers=2, heads=2, hidden=32)
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +38,6 @@ def sasrec(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def many(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """An engine of so many items that they are searched in groups."""
     return opened(tmp_path_factory.mktemp("store"), random_content(900).draft(batch=16))
-
-
-@pytest.fixture(scope="module")
-def encoding(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A small encoder."""
-    seen = Interactions.read(("user", str(item), CLICK, item) for item in range(ITEMS))
-    return opened(tmp_path_factory.mktemp("store"), encoder.draft(seen, SMALL, batch=16))
 
 
 @pytest.fixture(params=["sasrec", "many", "encoding"])
@@ -140,6 +130,8 @@ def test_modes_are_told_apart(sasrec: Bundle) -> None:
 
 
 def test_weights_of_an_encoder_come_from_their_seed(encoding: Bundle) -> None:
-    assert encoding.manifest.history_slots == SMALL.length
-    one, again = encoder.of_bundle(encoding), encoder.EncoderLister(SMALL, 10)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
+    assert encoding.manifest.history_slots == 128
+    values = [dict(encoder.of_bundle(encoding).named_parameters()) for _ in range(2)]
+    assert all(torch.equal(values[0][name], values[1][name]) for name in values[0])
+    first, second = (values[0][f"layers.{n}.linear1.weight"] for n in range(2))
+    assert not torch.equal(first, second)  # or they would be stored once

@@ -57,6 +57,15 @@ def test_every_compressed_model_builds(tmp_path: Path, each: Bundle) -> None:
         assert len(data) > 100_000, step
 
 
+@pytest.mark.parametrize("step", ["", "fp16", "int8"])
+def test_an_encoder_builds(tmp_path: Path, encoding: Bundle, step: str) -> None:
+    bundle = encoding
+    if step:
+        tensors = inputs(random_profiles(16, ITEMS), encoding)
+        bundle = opened(tmp_path, compressed(encoding, step, [tensors]))
+    built(bundle, tmp_path)
+
+
 def test_a_catalogue_of_groups_builds(tmp_path: Path) -> None:
     """More items than one TopK goes over."""
     bundle = opened(tmp_path, random_model(2000).draft(batch=4))

@@ -128,6 +128,7 @@ def test_a_compressed_engine_lists_nearly_what_its_parent_does(
     assert found.equal_lists >= equal_lists, found
 
 
+@pytest.mark.timeout(1200)  # six plans are built, and four modules compiled
 def test_the_bench_has_figures_of_every_runtime(tmp_path: Path) -> None:
     runtimes = "torch,torch-compiled,onnx,tensorrt,tensorrt-no-graphs"
     words = ["bench", "engine", "--runtime", runtimes, "--model", "sasrec", "--items", "300"]
