@@ -4,7 +4,7 @@
 
 (Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore
 architectures", CACM 52(4), 2009.) Both peaks are measured, not read from a data sheet: a large
-matrix product and a large copy, in float32, the best of a few.
+matrix product and a large copy, in float32, the best of several.
 
 What a batch must do is counted in ``model.onnx``: two FLOP for each multiplication of a matrix
 product, and of bytes only what no fusion can save, see `work_of`. So it is a bound from below, but
@@ -26,7 +26,8 @@ import numpy as np
 from engines.backends.base import Device
 from engines.bundle import Bundle
 
-ROUNDS = 5
+ROUNDS = 20
+"""Of which the shortest counts: on a busy machine one of so many has a core to itself."""
 SIDE = {"cpu": 1_024, "cuda": 8_192}
 """Of the two square matrices."""
 COPIED = {"cpu": 1 << 24, "cuda": 1 << 28}
@@ -132,7 +133,7 @@ def measured_peak(device: Device, threads: int) -> Peak | None:
 
 
 def _least_s(job: Callable[[], object], device: Device) -> float:
-    """The shortest of a few times, after one that does not count."""
+    """The shortest of ROUNDS times, after one that does not count."""
     import torch
 
     wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None

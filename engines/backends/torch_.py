@@ -10,7 +10,8 @@ other runtimes but for equal and nearly equal scores.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ class TorchBackend(EngineBackend):
                 fix="pip install 'headrace[train]'",
             ) from error
         self._torch = torch
+        self._device: Device = "cuda" if torch.cuda.is_available() else "cpu"
         self._compiled = compiled
         self._module: Any = None
         self._tables: dict[str, Any] = {}
@@ -54,12 +56,13 @@ class TorchBackend(EngineBackend):
     @property
     def device(self) -> Device:
         """Where the model is run."""
-        return "cuda" if self._torch.cuda.is_available() else "cpu"
+        return self._device
 
     def _activate_impl(self) -> None:
-        torch, device = self._torch, self.device
+        torch, device = self._torch, self._device
         tables = self.bundle.tables.items()
-        with ExitStack() as loading:
+        with ExitStack() as loading, self._failures():
+            loading.callback(torch.cuda.empty_cache)  # does nothing where there is no GPU
             self._module = module_of(self.bundle).to(device)
             self._tables = {name: torch.tensor(table, device=device) for name, table in tables}
             loading.callback(torch.set_num_threads, torch.get_num_threads())
@@ -87,21 +90,27 @@ class TorchBackend(EngineBackend):
         self._loaded.close()
 
     def _run_impl(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        try:
+        with self._failures():
             return self._forward(inputs)
-        except RuntimeError as error:  # out of memory is one
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Makes errors of PyTorch, such as out of memory, our own."""
+        try:
+            yield
+        except RuntimeError as error:
             raise EngineError(
-                f"the engine {self.bundle.label} failed on a batch", received=str(error)
+                f"PyTorch fails on {self.bundle.label}", received=str(error)
             ) from error
 
     def _forward(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        torch, device = self._torch, self.device
+        torch, device = self._torch, self._device
         with torch.inference_mode():
             given = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
             return [output.cpu().numpy() for output in self._module(**given, **self._tables)]
 
     def _runtime_impl(self) -> list[str]:
         name = "torch.compile" if self._compiled else "torch"
-        on_gpu = self.device == "cuda"
+        on_gpu = self._device == "cuda"
         where = [self._torch.cuda.get_device_name()] if on_gpu else instruction_set()
         return [name, self._torch.__version__, *where]

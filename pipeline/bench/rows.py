@@ -75,11 +75,12 @@ def _described(run: Run, users_at_once: int, threads: int) -> dict[str, Any]:
 
 def _speed(took_ms: NDArray[np.float64], users_at_once: int, threads: int) -> dict[str, Any]:
     p50_ms, p99_ms = np.quantile(took_ms, [0.5, 0.99]).tolist()
+    lists_per_s = users_at_once / threads / max(p50_ms, 1e-9) * 1000
     return {
         "rounds": len(took_ms),
         "p50_ms": round(p50_ms, 3),
         "p99_ms": round(p99_ms, 3),
-        "lists_per_s_core": round(users_at_once / threads / max(p50_ms, 1e-9) * 1000),
+        "lists_per_s_core": round(lists_per_s) if lists_per_s >= 10 else round(lists_per_s, 3),
     }
 
 

@@ -97,6 +97,15 @@ def test_without_a_compiler_torch_compile_is_an_error(
     assert torch.get_num_threads() == before
 
 
+def test_a_failure_of_pytorch_is_an_error(content: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = inputs(random_profiles(3, ITEMS), content)
+    with TorchBackend(content) as backend:
+        narrow = {"item_popularity": torch.zeros(1, 3)}
+        monkeypatch.setattr(backend, "_tables", {**backend._tables, **narrow})  # type: ignore[attr-defined]
+        with pytest.raises(EngineError, match=r"PyTorch fails on test@1[\s\S]*received: "):
+            backend.run(tensors)
+
+
 @pytest.mark.parametrize("step", ["fp16", "int8-items"])
 def test_a_compressed_engine_has_no_module(content: Bundle, tmp_path: Path, step: str) -> None:
     smaller = opened(tmp_path, compressed(content, step))
