@@ -8,7 +8,6 @@ A table that is stored so lies beside its scales: ``item_vectors`` int8 [C, D] a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 
 HIGHEST = 127
 """-128 stays unused: a range that is the same on both sides needs no zero point."""
-
-Tables = Mapping[str, NDArray[Any]]
 
 
 def quantized(values: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -35,20 +32,3 @@ def quantized(values: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArra
 def scale_of(table: str) -> str:
     """The table with the scales of another."""
     return f"{table}_scale"
-
-
-def rows_of(tables: Tables, name: str, rows: Any) -> NDArray[np.float32]:
-    """Rows of a table [C, D] as float32, however it is stored."""
-    found: NDArray[np.float32] = tables[name][rows].astype(np.float32)
-    if tables[name].dtype == np.int8:
-        found *= tables[scale_of(name)][rows][..., None]
-    return found
-
-
-def set_row(tables: Tables, name: str, row: int, values: NDArray[np.float32]) -> None:
-    """Replace one row of a table [C, D] by float32 values, however it is stored."""
-    if tables[name].dtype == np.int8:
-        numbers, scale = quantized(values[None], axis=0)
-        tables[name][row], tables[scale_of(name)][row] = numbers[0], scale[0]
-    else:
-        tables[name][row] = values

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from engines.bundle import Bundle
 from engines.catalogue import ATTRIBUTES, Catalogue
 from engines.draft import Draft, draft_of
-from engines.int8 import rows_of, set_row
 from engines.models.tables import VECTORS
 from engines.models.words import words_of
+from engines.vectors import rows_of, set_row
 from schemas.errors import EngineError
 
 LIKE = 10

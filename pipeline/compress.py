@@ -67,7 +67,7 @@ def compress(
         batches: Sequence[Tensors] = ()
         if step == CALIBRATED:
             batches = _batches(settings, bundle, source_kind, path, console)
-        draft = compressed(bundle, step, batches)
+        draft = compressed(bundle, step, batches, value)
     made = registry.add(draft, bundle.manifest.name)
     return {
         "engine": made.label,

@@ -79,6 +79,15 @@ def compress(
     int8_items: Annotated[
         bool, typer.Option("--int8-items", help="int8 vectors of the items.")
     ] = False,
+    product_items: Annotated[
+        int,
+        typer.Option(
+            metavar="BYTES",
+            min=0,
+            help="Product quantisation: item vectors in so many bytes each, such as 32.",
+            show_default=False,
+        ),
+    ] = 0,
     distill: Annotated[
         bool,
         typer.Option(
@@ -106,9 +115,11 @@ def compress(
     What becomes of the lists is for `headrace gate` to say. Steps can follow each other. Numbers of
     fewer bits save bytes, and on the CPU no time: ONNX Runtime computes in float32. --int8
     calibrates with the histories of users in a log. --distill, --prune, --sparsity and
-    --two-of-four fit on such a log, and want PyTorch (extra train).
+    --two-of-four fit on such a log. These four and --product-items want the extra train.
 
     Example: headrace compress blend --int8-items
+
+    Example: headrace compress sasrec@1 --product-items 32
 
     Example: headrace compress sasrec@1 --int8 --source sequences beauty.txt
 
@@ -119,6 +130,7 @@ def compress(
     flags = {"fp16": fp16, "int8": int8, "int8-weights": int8_weights, "int8-items": int8_items}
     flags |= {"distill": distill, "two-of-four": two_of_four}
     steps = {step: "" for step, wanted in flags.items() if wanted}
+    steps |= {"product-items": str(product_items)} if product_items else {}
     steps |= {"prune": prune} if prune else {}
     steps |= {"sparsity": str(sparsity)} if sparsity else {}
     return compress(call.settings, engine, steps, kind, path, call.console)

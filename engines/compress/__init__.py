@@ -5,6 +5,7 @@
     steps.py        the steps by name, and what all of them check
     half.py         float16
     weights.py      int8 weights of the network, int8 vectors of items
+    product.py      codes in the place of item vectors
     calibrated.py   int8 activations too, with scales out of a log
     graph.py        what these look for in a graph
     distill.py      a small network taught by an engine

@@ -13,7 +13,6 @@ from torch.nn import functional
 from engines.bundle import Bundle
 from engines.catalogue import Catalogue
 from engines.draft import Draft
-from engines.int8 import rows_of
 from engines.models import sasrec
 from engines.models.fitting import Start
 from engines.models.initial import initial_vectors
@@ -22,6 +21,7 @@ from engines.models.plan import Plan
 from engines.models.sasrec import SasrecModel
 from engines.models.split import Split
 from engines.models.windows import Windows
+from engines.vectors import rows_of
 
 EPOCHS = 5
 

@@ -40,6 +40,17 @@ def dump(model: Any) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def shapes_of(model: Any) -> dict[str, list[int]]:
+    """The shape of every input and every value in between, by name; the model's are fixed."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    return {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info)
+    }
+
+
 def vectors_of(bundle: Bundle) -> list[str]:
     """The tables that hold vectors in float32."""
     tables = bundle.tables

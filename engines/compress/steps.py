@@ -13,6 +13,7 @@ from engines.backends.base import Tensors
 from engines.bundle import Bundle
 from engines.compress.graph import layers, load, vectors_of
 from engines.compress.half import half
+from engines.compress.product import product_items
 from engines.compress.weights import int8_items, int8_weights
 from engines.draft import Draft
 from schemas.errors import EngineError
@@ -26,31 +27,35 @@ class Step:
     """One way to make an engine smaller.
 
     Args:
-        run: on an engine and inputs of ``manifest.batch`` real users each.
+        run: on an engine, inputs of ``manifest.batch`` real users each, and the step's value.
         needs: what an engine must have for it, in words.
         fits: whether an engine has that.
     """
 
-    run: Callable[[Bundle, Sequence[Tensors]], Draft]
+    run: Callable[[Bundle, Sequence[Tensors], str], Draft]
     needs: str
     fits: Callable[[Bundle], bool]
 
 
-def compressed(bundle: Bundle, step: str, batches: Sequence[Tensors] = ()) -> Draft:
+def compressed(
+    bundle: Bundle, step: str, batches: Sequence[Tensors] = (), value: str = ""
+) -> Draft:
     """The engine after one step; its parent is the bundle. Equal arguments give equal bytes.
 
     Args:
         step: a name in STEPS.
         batches: inputs of ``manifest.batch`` real users each; only "int8" looks at them.
+        value: of "product-items" the bytes of an item.
 
     Raises:
-        EngineError: the engine has nothing for this step, or holds NaN; or no real user has an item
-            of the engine.
+        EngineError: the engine has nothing for this step, or holds NaN; no real user has an item
+            of the engine; the value does not fit it; or a package is missing.
     """
     check(bundle, step)
-    draft = STEPS[step].run(bundle, batches)
+    draft = STEPS[step].run(bundle, batches, value)
     before = bundle.manifest.parameters.get("compression")
-    steps = f"{before}+{step}" if before else step
+    taken = f"{step} {value}".strip()
+    steps = f"{before}+{taken}" if before else taken
     parameters = {**draft.parameters, "compression": steps}
     return replace(draft, parameters=parameters, weights=b"")  # a fit goes on from the parent
 
@@ -89,14 +94,18 @@ def _numbers(bundle: Bundle) -> Iterator[tuple[str, NDArray[Any]]]:
             yield name, array
 
 
-def _calibrated(bundle: Bundle, batches: Sequence[Tensors]) -> Draft:
+def _calibrated(bundle: Bundle, batches: Sequence[Tensors], _: str) -> Draft:
     from engines.compress.calibrated import int8
 
     return int8(bundle, batches)
 
 
+def _has_vectors(bundle: Bundle) -> bool:
+    return bool(vectors_of(bundle))
+
+
 def _plain(bundle: Bundle) -> bool:
-    return bundle.manifest.precision == "float32" and bool(vectors_of(bundle))
+    return bundle.manifest.precision == "float32" and _has_vectors(bundle)
 
 
 def _has_layers(bundle: Bundle) -> bool:
@@ -104,14 +113,17 @@ def _has_layers(bundle: Bundle) -> bool:
 
 
 STEPS = {
-    "fp16": Step(lambda bundle, _: half(bundle), "float32, and items as vectors", _plain),
+    "fp16": Step(lambda bundle, *_: half(bundle), "float32, and items as vectors", _plain),
     "int8": Step(_calibrated, "float32, and items as vectors", _plain),
     "int8-weights": Step(
-        lambda bundle, _: int8_weights(bundle), "layers of a network in float32", _has_layers
+        lambda bundle, *_: int8_weights(bundle), "layers of a network in float32", _has_layers
     ),
     "int8-items": Step(
-        lambda bundle, _: int8_items(bundle),
+        lambda bundle, *_: int8_items(bundle), "items as vectors in float32", _has_vectors
+    ),
+    "product-items": Step(
+        lambda bundle, _, value: product_items(bundle, int(value)),
         "items as vectors in float32",
-        lambda bundle: bool(vectors_of(bundle)),
+        _has_vectors,
     ),
 }

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from engines.models.content import ContentModel
 
 CLICK = 3
+VALUES = {"product-items": "8"}
+"""Of the steps of compression that take one."""
 
 
 def events(*histories: str) -> list[Event]:

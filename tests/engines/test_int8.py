@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from engines.int8 import quantized, rows_of, scale_of, set_row
+from engines.int8 import quantized
 
 matrices = arrays(
     np.float32,
@@ -30,13 +29,3 @@ def test_a_number_is_off_by_half_a_step_at_most(values: NDArray[np.float32], axi
 def test_the_largest_of_each_row_takes_the_whole_range(values: NDArray[np.float32]) -> None:
     highest = np.abs(quantized(values, axis=0)[0]).max(axis=1)
     assert (highest[np.abs(values).max(axis=1) > 1e-30] == 127).all()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
-def test_a_row_is_read_as_it_was_set(dtype: type[np.generic]) -> None:
-    tables = {"t": np.zeros((4, 3), dtype), scale_of("t"): np.ones(4, np.float32)}
-    row = np.array([0.5, -0.25, 0.125], np.float32)
-    set_row(tables, "t", 2, row)
-    assert rows_of(tables, "t", [2, 0])[0] == pytest.approx(row, abs=0.002)
-    assert rows_of(tables, "t", 2) == pytest.approx(row, abs=0.002)
-    assert not rows_of(tables, "t", [0, 1, 3]).any()

@@ -21,7 +21,14 @@ from engines.manifest import MODEL
 from schemas.errors import EngineError
 from tests.engines.backends.conftest import ITEMS, opened
 from tests.engines.backends.tensorrt.fake_gpu import GPU, package
-from tests.engines.examples import inputs, random_model, random_profiles, scorer, scorer_draft
+from tests.engines.examples import (
+    VALUES,
+    inputs,
+    random_model,
+    random_profiles,
+    scorer,
+    scorer_draft,
+)
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="the extra rtx builds plans")
 node = helper.make_node
@@ -52,7 +59,7 @@ def test_every_compressed_model_builds(tmp_path: Path, each: Bundle) -> None:
     assert bool(steps) == (each.manifest.model != "cooccurrence")
     tensors = inputs(random_profiles(16, ITEMS), each)
     for step in steps:
-        smaller = opened(tmp_path, compressed(each, step, [tensors]))
+        smaller = opened(tmp_path, compressed(each, step, [tensors], VALUES.get(step, "")))
         _, data = built(smaller, tmp_path)
         assert len(data) > 100_000, step
 
