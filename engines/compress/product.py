@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from engines.bundle import Bundle
 from engines.compress.graph import dump, load, shapes_of, vectors_of
+from engines.compress.weights import GATHERS, LAST_AXIS
 from engines.draft import Draft, draft_of
 from engines.product_codes import LEAST_LENGTH, MOST, codebooks_of, encoded, first_rows
 from schemas.errors import EngineError
 
-SOME_ROWS = ("Gather", "GatherND", "Slice")
-LAST_AXIS = "last_axis"
+SOME_ROWS = (*GATHERS, "Slice")
 LEAST = "least_length"
 ITERATIONS = 25
 POINTS = 256
