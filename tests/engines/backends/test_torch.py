@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,11 @@ def test_weights_of_an_encoder_come_from_their_seed(encoding: Bundle) -> None:
     assert all(torch.equal(values[0][name], values[1][name]) for name in values[0])
     first, second = (values[0][f"layers.{n}.linear1.weight"] for n in range(2))
     assert not torch.equal(first, second)  # or they would be stored once
+
+
+def test_without_pytorch_the_extra_is_named(
+    content: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(EngineError, match=r"PyTorch is missing[\s\S]*headrace\[train\]"):
+        TorchBackend(content)
