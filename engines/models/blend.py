@@ -29,7 +29,7 @@ from engines.models.interactions import Interactions
 from engines.models.plan import Plan
 from engines.models.sasrec import BATCH, K, SasrecModel
 from engines.models.split import Split
-from engines.models.top_k import group_size
+from engines.models.top_k import capacity
 from engines.models.windows import Batch, Windows
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
@@ -137,27 +137,27 @@ def blend_tables(
     share of the highest; ``popular``, ``trending`` [1, 128], the items that are highest.
     """
     known = len(seen.catalogue) + 1
-    capacity = _capacity(tables.with_spare(known))
+    rows = _capacity(tables.with_spare(known))
     weight = np.exp2((seen.time_ms - seen.time_ms.max()) / HALF_LIFE_MS)
     trend = np.bincount(seen.item, weight, known).astype(np.float64)
-    return tables.item_tables(vectors, seen.popularity, capacity) | {
-        "content_vectors": tables.table_rows(content, capacity),
-        "neighbours": tables.table_rows(together.neighbours.astype(np.int64), capacity),
-        "neighbour_weights": tables.table_rows(together.weights, capacity),
-        "item_trend": tables.shares(trend, capacity),
+    return tables.item_tables(vectors, seen.popularity, rows) | {
+        "content_vectors": tables.table_rows(content, rows),
+        "neighbours": tables.table_rows(together.neighbours.astype(np.int64), rows),
+        "neighbour_weights": tables.table_rows(together.weights, rows),
+        "item_trend": tables.shares(trend, rows),
         "popular": _highest(seen.popularity),
         "trending": _highest(trend),
     }
 
 
 def _capacity(items: int) -> int:
-    """The least C of at least so many rows in which every channel finds its best by groups."""
+    """The least C of at least so many rows that every channel can search."""
     from engines.models.channels import SIZES
 
-    capacity = max(items, LISTED)
-    while any(capacity % group_size(capacity, size) for size in SIZES.values()):
-        capacity += 1
-    return capacity
+    rows = max(items, LISTED)
+    while (needed := max(capacity(rows, size) for size in SIZES.values())) > rows:
+        rows = needed
+    return rows
 
 
 def _highest(values: NDArray[np.float64]) -> NDArray[np.int64]:

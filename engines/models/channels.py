@@ -1,10 +1,10 @@
 """Multi-channel recall in PyTorch: every channel names candidates, each candidate counts once.
 
-features, tables ─▶ scores of all items by sequence, co-occurrence, content [B, C]
-                    ├▶ the best of each channel, and what is in trend and popular ─▶ slots [B, M]
-                    │     slots in the order 1st of every channel, 2nd of every channel, ...
-                    │     sorted by item: of equal ones the first slot stays, the rest are void
-                    └▶ of each slot's item: what all channels say of it ─▶ features [B, M, F]
+features, tables ─▶ sequence, co-occurrence, content: the best of all items ─┐
+                    trend, popularity: the first that can be listed ─────────┴▶ slots [B, M]
+                          sorted by item: of equal ones the slot of best rank stays, the rest are
+                          void; ranks are 1st of every channel, 2nd of every channel, ...
+                    of each slot's item: what all channels say of it ─▶ features [B, M, F]
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from engines.models.listing import best, without
+from engines.models.listing import Products, among
 from engines.models.network import NewestScorer, SequenceNetwork
+from engines.models.successors import Successors, first_of_equal
 from engines.models.voices import Voices, taste
 
 CHANNELS = ("sequence", "cooccurrence", "content", "trend", "popularity")
@@ -32,12 +34,12 @@ class Candidates(NamedTuple):
 
     Args:
         item: int64 [B, M], rising; 0 where a slot is void.
-        channel: int64 [B, M] index into CHANNELS of the one that put it highest.
-        feature: float32 [B, M, F] in the order of FEATURES.
+        slot: int64 [B, M], the slot in which a channel put it highest; see `Channels.channel`.
+        feature: float32 [B, M, F] in the order of FEATURES, 0 where a slot is void.
     """
 
     item: Tensor
-    channel: Tensor
+    slot: Tensor
     feature: Tensor
 
 
@@ -46,10 +48,14 @@ class Channels(nn.Module):
 
     Args:
         network: fitted.
+
+    Attributes:
+        channel: int64 [M] index into CHANNELS of each slot.
+        rank: int64 [M] of each slot: the first of every channel, the second of every channel, ...
     """
 
-    order: Tensor
-    slot_channel: Tensor
+    channel: Tensor
+    rank: Tensor
 
     def __init__(self, network: SequenceNetwork) -> None:
         super().__init__()
@@ -57,9 +63,9 @@ class Channels(nn.Module):
         self.voices = Voices()
         place = np.concatenate([np.arange(size) for size in SIZES.values()])
         channel = np.repeat(np.arange(len(SIZES)), list(SIZES.values()))
-        order = np.lexsort((channel, place))
-        self.register_buffer("order", torch.from_numpy(order))
-        self.register_buffer("slot_channel", torch.from_numpy(channel[order]))
+        rank = np.lexsort((channel, place)).argsort()
+        self.register_buffer("channel", torch.from_numpy(channel))
+        self.register_buffer("rank", torch.from_numpy(rank))
 
     def forward(
         self,
@@ -79,62 +85,69 @@ class Channels(nn.Module):
     ) -> Candidates:
         """The candidates; the arguments are features, and tables as of ``blend.blend_tables``."""
         told, known = self.scorer(item, event_type, gap_s, item_vectors)
-        sequence = told @ item_vectors.T
         recent, voice = self.voices(item, event_type)
+        likes = taste(content_vectors, recent, voice)
         weights = neighbour_weights[recent] * voice[:, :, None]
-        cooccurrence = torch.zeros_like(sequence).scatter_add(
-            1, neighbours[recent].flatten(1), weights.flatten(1)
+        sequence = Products(told, item_vectors, available, excluded)
+        successors = Successors(
+            neighbours[recent].flatten(1), weights.flatten(1), available, excluded
         )
-        content = taste(content_vectors, recent, voice) @ content_vectors.T
-        listed = without(available.expand(len(item), -1), excluded)
+        content = Products(likes, content_vectors, available, excluded)
         named = [
-            best(_only(known, sequence) + listed, SIZES["sequence"]),
-            best(_only(cooccurrence > 0, cooccurrence) + listed, SIZES["cooccurrence"]),
-            best(_only(content > 0, content) + listed, SIZES["content"]),
-            _first(trending, listed, SIZES["trend"]),
-            _first(popular, listed, SIZES["popularity"]),
+            _over(-torch.inf, *sequence.best(SIZES["sequence"])) * known,
+            _over(0, *successors.best(SIZES["cooccurrence"])),
+            _over(0, *content.best(SIZES["content"])),
+            _first(trending, available, excluded, SIZES["trend"]),
+            _first(popular, available, excluded, SIZES["popularity"]),
         ]
-        slots = torch.cat([torch.where(score > -torch.inf, ids, 0) for score, ids in named], 1)
-        candidate, channel = self._once(slots[:, self.order])
-        seen = (candidate[:, :, None] == item[:, None, :]).any(2)
-        events = torch.log1p((item != 0).sum(1, keepdim=True).float())
-        feature = torch.stack(
+        candidate, slot = self._once(torch.cat(named, 1))
+        void = candidate == 0
+        of_user = [
+            sequence.at(candidate).masked_fill(void, 0),
+            _log("cooccurrence", successors.at(candidate).masked_fill(void, 0)),
+            content.at(candidate).masked_fill(void, 0),
+        ]
+        # Logarithms of tables are constants to a runtime that has the tables as such.
+        of_all = torch.cat([_log("trend", item_trend), _log("popularity", item_popularity)])
+        seen = among(candidate, item)
+        events = torch.log1p((item != 0).sum(1, keepdim=True).float()).expand_as(seen)
+        feature = torch.cat(
             [
-                sequence.gather(1, candidate),
-                _log("cooccurrence", cooccurrence.gather(1, candidate)),
-                content.gather(1, candidate),
-                _log("trend", item_trend.expand(len(item), -1).gather(1, candidate)),
-                _log("popularity", item_popularity.expand(len(item), -1).gather(1, candidate)),
-                seen.float(),
-                events.expand(-1, candidate.shape[1]),
+                torch.stack(of_user, 2),
+                functional.embedding(candidate, of_all.T),
+                torch.stack([seen, events], 2),
             ],
             2,
         )
-        return Candidates(candidate, channel, feature)
+        return Candidates(candidate, slot, feature)
 
     def _once(self, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Each item of slots int64 [B, M] once, rising, and the channel of its first slot."""
-        size = slots.shape[1]
+        """Each item of slots int64 [B, M] once, rising, and its slot of best rank."""
+        size = len(self.rank)
         # Keys are distinct, so every runtime sorts them alike.
-        keys = slots * size + torch.arange(size, device=slots.device)
-        place = keys.topk(size, largest=False).indices
-        candidate = slots.gather(1, place)
-        again = torch.zeros_like(candidate[:, :1])
-        repeated = torch.cat([again, (candidate[:, 1:] == candidate[:, :-1]).long()], 1)
-        return candidate * (1 - repeated), self.slot_channel[place]
+        slot = (slots * size + self.rank).topk(size, largest=False).indices
+        rising = slots.gather(1, slot)
+        return rising * first_of_equal(rising), slot
 
 
-def _only(spoken: Tensor, score: Tensor) -> Tensor:
-    """The scores where a channel has something to say, -inf elsewhere."""
-    return torch.where(spoken, score, -torch.inf)
+def _over(bound: float, score: Tensor, items: Tensor) -> Tensor:
+    """The items whose score is over the bound, 0 in place of others."""
+    return torch.where(score > bound, items, 0)
 
 
-def _first(ids: Tensor, listed: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """The first of ids [1, P] that can be listed, as `best` gives them."""
-    ids = ids.expand(len(listed), -1)
-    falling = -torch.arange(ids.shape[1], device=ids.device, dtype=listed.dtype)
-    score, place = (listed.gather(1, ids) + falling).topk(number)
-    return score, ids.gather(1, place)
+def _first(ids: Tensor, available: Tensor, excluded: Tensor, number: int) -> Tensor:
+    """The first of ids int64 [1, P] that can be listed, then zeros: [B, number].
+
+    Who has excluded what is asked of the P, by their places, and not of the whole catalogue.
+    """
+    ids = functional.pad(ids, (0, 1))  # the place of what is not among them
+    place = torch.arange(ids.shape[1], device=ids.device)[None]
+    place_of = torch.full_like(available, ids.shape[1] - 1, dtype=torch.int64)
+    place_of = place_of.scatter(1, ids, place)
+    falling = available[:, ids[0]] - place
+    score = falling.expand(len(excluded), -1).scatter(1, place_of[0, excluded], -torch.inf)
+    score, at = score.topk(number)
+    return _over(-torch.inf, score, ids[0, at])
 
 
 def _log(channel: str, value: Tensor) -> Tensor:
@@ -160,4 +173,5 @@ class BlendLister(nn.Module):
         found = self.channels(**given)
         score = torch.where(found.item > 0, self.ranker(found.feature), -torch.inf)
         scores, place = score.topk(self.k)
-        return scores, found.item.gather(1, place), found.channel.gather(1, place)
+        slot = found.slot.gather(1, place)
+        return scores, found.item.gather(1, place), self.channels.channel[slot]
