@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from engines.backends.base import RankedBatch
 from engines.backends.onnx import OnnxBackend
 from engines.bundle import Bundle
 from engines.catalogue import item_hash
+from engines.compress.graph import load
 from engines.evaluate import profiles_from_histories
 from engines.features import Histories, features
 from engines.models import blend, kinds, sasrec, top_k
@@ -67,9 +69,13 @@ def ranked_by(bundle: Bundle, tensors: dict[str, NDArray[Any]]) -> RankedBatch:
         return backend.run(tensors)
 
 
-def scattered(items: int) -> BlendModel:
+def scattered(items: int, tiles: int, monkeypatch: pytest.MonkeyPatch) -> BlendModel:
     """A model whose weights are all noise, so that every feature of a candidate moves its score."""
+    if tiles > 1:
+        monkeypatch.setattr(top_k, "TILE", 256)
+        monkeypatch.setattr(top_k, "TILE_STEP", 8)
     model = random_blend(items)
+    assert top_k.tiles_of(len(model.tables["item_vectors"])) == tiles
     torch.manual_seed(1)
     for parameter in model.ranker.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -83,14 +89,12 @@ def scattered(items: int) -> BlendModel:
 def test_the_engine_lists_what_plain_numpy_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles: int
 ) -> None:
-    if tiles > 1:
-        monkeypatch.setattr(top_k, "TILE", 256)
-        monkeypatch.setattr(top_k, "TILE_STEP", 8)
-    model = scattered(600)
-    assert top_k.tiles_of(len(model.tables["item_vectors"])) == tiles
+    model = scattered(600, tiles, monkeypatch)
     gone = np.arange(1, 600, 9)
     model.tables["available"][0, gone] = -np.inf
     made = Registry(tmp_path).add(model.draft(batch=16), "blend")
+    whole_row = [16, len(model.tables["item_vectors"])]
+    assert (whole_row in shapes(made)) == (tiles == 1)
     tensors = inputs(random_profiles(300, 600), made)
     ranked = ranked_by(made, tensors)
     for place, wanted in enumerate(plain_blend.named(model, tensors)):
@@ -102,6 +106,13 @@ def test_the_engine_lists_what_plain_numpy_lists(
         assert not np.isin(ranked.items[place], gone).any()
 
 
+def shapes(bundle: Bundle) -> list[list[int]]:
+    """Of all values that the model makes on its way."""
+    graph = onnx.shape_inference.infer_shapes(load(bundle), data_prop=True).graph
+    values = [value.type.tensor_type.shape.dim for value in graph.value_info]
+    return [[dim.dim_value for dim in dims] for dims in values]
+
+
 def near_tie(scores: NDArray[np.float32]) -> bool:
     """Whether two of the 11 best are as near as a last bit can bring them together."""
     return bool(np.diff(np.sort(scores)[-11:]).min() < 1e-5)
@@ -111,10 +122,7 @@ def near_tie(scores: NDArray[np.float32]) -> bool:
 def test_the_features_of_candidates_are_what_plain_numpy_has(
     monkeypatch: pytest.MonkeyPatch, tiles: int
 ) -> None:
-    if tiles > 1:
-        monkeypatch.setattr(top_k, "TILE", 256)
-        monkeypatch.setattr(top_k, "TILE_STEP", 8)
-    model = scattered(600)
+    model = scattered(600, tiles, monkeypatch)
     tensors = dict(features(Histories.of(random_profiles(200, 600)), model.catalogue))
     given = {name: torch.from_numpy(array) for name, array in {**tensors, **model.tables}.items()}
     with torch.no_grad():
