@@ -2,9 +2,9 @@
 
 features, tables ─▶ sequence, co-occurrence, content: the best of all items ─┐
                     trend, popularity: the first that can be listed ─────────┴▶ slots [B, M]
-                          sorted by item: of equal ones the slot of best rank stays, the rest are
-                          void; ranks are 1st of every channel, 2nd of every channel, ...
-                    of each slot's item: what all channels say of it ─▶ features [B, M, F]
+    slots are sorted by item: of equal ones that of best rank stays, the rest are void
+                              ranks: 1st of every channel, 2nd of every channel, ...
+    of each slot's item, what all channels say of it ─▶ features [B, M, F]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Candidates(NamedTuple):
     Args:
         item: int64 [B, M], rising; 0 where a slot is void.
         slot: int64 [B, M], the slot in which a channel put it highest; see `Channels.channel`.
-        feature: float32 [B, M, F] in the order of FEATURES, 0 where a slot is void.
+        feature: float32 [B, M, F] in the order of FEATURES, finite in a void slot too.
     """
 
     item: Tensor
@@ -101,25 +101,14 @@ class Channels(nn.Module):
             _first(popular, available, excluded, SIZES["popularity"]),
         ]
         candidate, slot = self._once(torch.cat(named, 1))
-        void = candidate == 0
         of_user = [
-            sequence.at(candidate).masked_fill(void, 0),
-            _log("cooccurrence", successors.at(candidate).masked_fill(void, 0)),
-            content.at(candidate).masked_fill(void, 0),
+            sequence.at(candidate),
+            _log("cooccurrence", successors.at(candidate)),
+            content.at(candidate),
         ]
         # Logarithms of tables are constants to a runtime that has the tables as such.
-        of_all = torch.cat([_log("trend", item_trend), _log("popularity", item_popularity)])
-        seen = among(candidate, item)
-        events = torch.log1p((item != 0).sum(1, keepdim=True).float()).expand_as(seen)
-        feature = torch.cat(
-            [
-                torch.stack(of_user, 2),
-                functional.embedding(candidate, of_all.T),
-                torch.stack([seen, events], 2),
-            ],
-            2,
-        )
-        return Candidates(candidate, slot, feature)
+        of_all = [_log("trend", item_trend), _log("popularity", item_popularity)]
+        return Candidates(candidate, slot, _features(candidate, item, of_user, of_all))
 
     def _once(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Each item of slots int64 [B, M] once, rising, and its slot of best rank."""
@@ -148,6 +137,28 @@ def _first(ids: Tensor, available: Tensor, excluded: Tensor, number: int) -> Ten
     score = falling.expand(len(excluded), -1).scatter(1, place_of[0, excluded], -torch.inf)
     score, at = score.topk(number)
     return _over(-torch.inf, score, ids[0, at])
+
+
+def _features(
+    candidate: Tensor, item: Tensor, of_user: list[Tensor], of_all: list[Tensor]
+) -> Tensor:
+    """In the order of FEATURES, float32 [B, M, F].
+
+    Args:
+        candidate: int64 [B, M].
+        item: int64 [B, L], the history.
+        of_user: what channels say of each candidate, [B, M] each.
+        of_all: what others say of all items to every user, [1, C] each.
+    """
+    seen = among(candidate, item)
+    events = torch.log1p((item != 0).sum(1, keepdim=True).float()).expand_as(seen)
+    void = candidate == 0
+    parts = [
+        torch.stack([said.masked_fill(void, 0) for said in of_user], 2),
+        functional.embedding(candidate, torch.cat(of_all).T),
+        torch.stack([seen, events], 2),
+    ]
+    return torch.cat(parts, 2)
 
 
 def _log(channel: str, value: Tensor) -> Tensor:
