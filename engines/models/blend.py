@@ -11,14 +11,15 @@ All that is about the items are tables, so a catalogue can change without anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.bundle import Bundle
 from engines.catalogue import Catalogue
 from engines.draft import Draft
 from engines.manifest import Training
@@ -26,16 +27,21 @@ from engines.models import cooccurrence, sasrec, tables
 from engines.models.cooccurrence import CooccurrenceModel
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
-from engines.models.plan import Plan
+from engines.models.plan import Plan, Shape
 from engines.models.sasrec import BATCH, K, SasrecModel
 from engines.models.split import Split
 from engines.models.top_k import capacity
-from engines.models.windows import Batch, Windows
+from engines.models.weights import restored
+from engines.models.windows import Windows
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from engines.models.channels import Channels
+    from engines.models.network import SequenceNetwork
     from engines.models.ranker import Examples, Ranker
+    from engines.models.recall import Recall
 
 KIND = "blend"
 LISTED = 128
@@ -43,7 +49,6 @@ LISTED = 128
 then the channel's own."""
 HALF_LIFE_MS = 7 * 24 * 3600 * 1000
 """Of an event in the trend."""
-AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,8 @@ class BlendModel:
         self, *, batch: int = BATCH, k: int = K, excluded_slots: int = EXCLUDED_SLOTS
     ) -> Draft:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
+        from safetensors.torch import save
+
         from engines.models.channels import CHANNELS, BlendLister
 
         slots = HISTORY_SLOTS
@@ -85,30 +92,89 @@ class BlendModel:
             tables=self.tables,
             kind=KIND,
             training=self.training,
-            parameters=self.parameters,
+            parameters={**self.parameters, **asdict(self.network.shape)},
             metrics=self.metrics,
+            weights=save(_parts(self.network, self.ranker).state_dict()),
         )
+
+    @property
+    def network(self) -> SequenceNetwork:
+        """The one that the sequence channel asks."""
+        return self.channels.scorer.network
+
+
+def of_bundle(bundle: Bundle) -> BlendModel:
+    """The model that an engine of this kind was exported from.
+
+    Raises:
+        EngineError: it is of another kind, or its weights do not fit its parameters.
+    """
+    from engines.models.channels import Channels
+    from engines.models.network import SequenceNetwork
+    from engines.models.ranker import HEADS, Ranker
+
+    def made(shape: Shape) -> nn.ModuleDict:
+        return _parts(SequenceNetwork(shape), Ranker(dict.fromkeys(HEADS, 1.0)))
+
+    parts = restored(bundle, KIND, made)
+    network, ranker = parts["network"], parts["ranker"]
+    assert isinstance(network, SequenceNetwork)
+    assert isinstance(ranker, Ranker)
+    return BlendModel(
+        catalogue=bundle.catalogue,
+        channels=Channels(network).eval(),
+        ranker=ranker,
+        tables={name: table.copy() for name, table in bundle.tables.items()},  # writable, for torch
+        training=bundle.manifest.training,
+        parameters=bundle.manifest.parameters,
+        metrics=bundle.manifest.metrics,
+    )
+
+
+def _parts(network: SequenceNetwork, ranker: Ranker) -> nn.ModuleDict:
+    """All that is fitted, by the names that it has in a bundle."""
+    from torch import nn
+
+    return nn.ModuleDict({"network": network, "ranker": ranker})
 
 
 def fit(seen: Interactions, plan: Plan) -> BlendModel:
     """Fit on a log."""
-    from engines.models.channels import Channels
-    from engines.models.ranker import fit_ranker
-
-    plan = replace(plan, encode=cache(plan.encode) if plan.encode else None)
     split = plan.split(seen)
     judged = sasrec.fit_windows(split, Windows.of(split.train), plan)
-    given = _tables_of(judged, split.train, plan)
-    examples = _examples(Channels(judged.network).eval(), given, split)
-    sequence = sasrec.gone_on(judged, split, plan)
+    return around(judged, sasrec.gone_on(judged, split, plan), split, plan)
+
+
+def around(
+    judged: SasrecModel,
+    newest: SasrecModel,
+    split: Split,
+    plan: Plan,
+    teach: Callable[[Recall], Examples] | None = None,
+) -> BlendModel:
+    """The other channels and a ranker around a sequence network; all are of ``split.whole``.
+
+    Args:
+        judged: the network as fitted on ``split.train``, by which the ranker learns.
+        newest: the network that is to serve: the same, or gone on over the whole log.
+        teach: makes examples for the ranker beside the judged events.
+    """
+    from engines.models.channels import Channels
+    from engines.models.ranker import Examples, fit_ranker
+    from engines.models.recall import Recall
+
+    plan = replace(plan, encode=cache(plan.encode) if plan.encode else None)
+    recall = Recall(Channels(judged.network).eval(), _tables_of(judged, split.train, plan))
+    examples = recall.examples(split)
+    taught = [teach(recall)] if teach else []
     return BlendModel(
-        catalogue=seen.catalogue,
-        channels=Channels(sequence.network).eval(),
-        ranker=fit_ranker(examples, plan.head_weights, plan.seed),
-        tables=_tables_of(sequence, seen, plan),
-        training=seen.training,
-        parameters=sequence.parameters | {"ranked_examples": len(examples)},
-        metrics=sequence.metrics,
+        catalogue=split.whole.catalogue,
+        channels=Channels(newest.network).eval(),
+        ranker=fit_ranker(Examples.joined([examples, *taught]), plan.head_weights, plan.seed),
+        tables=_tables_of(newest, split.whole, plan),
+        training=split.whole.training,
+        parameters=newest.parameters | {"ranked_examples": len(examples)},
+        metrics=newest.metrics,
     )
 
 
@@ -165,53 +231,3 @@ def _highest(values: NDArray[np.float64]) -> NDArray[np.int64]:
     order = np.argsort(-values, kind="stable")[:LISTED]
     order = order[values[order] > 0]
     return np.pad(order, (0, LISTED - len(order)))[None]
-
-
-def _examples(channels: Channels, given: dict[str, NDArray[Any]], split: Split) -> Examples:
-    """The judged events whose item is among its user's candidates."""
-    import torch
-
-    from engines.models.ranker import Examples, head_of
-
-    inputs = {name: torch.from_numpy(table) for name, table in given.items()}
-    found = []
-    for batch, event_type in _judged(split):
-        features = {name: torch.from_numpy(a) for name, a in batch.features.items()}
-        with torch.no_grad():
-            named = channels(**features, **inputs)
-        target = torch.from_numpy(batch.target[:, -1:])
-        hit = named.item == target
-        rows = hit.any(1)
-        found.append(
-            Examples(
-                feature=named.feature[rows],
-                valid=named.item[rows] > 0,
-                place=hit[rows].int().argmax(1),
-                head=head_of(torch.from_numpy(event_type.astype(np.int64)))[rows],
-            )
-        )
-    return Examples(
-        *(
-            torch.cat([getattr(part, field) for part in found])
-            for field in Examples.__dataclass_fields__
-        )
-    )
-
-
-def _judged(split: Split) -> Iterator[tuple[Batch, NDArray[np.uint8]]]:
-    """What users were shown before each judged event, and its type."""
-    windows = Windows.before(split.whole, split.judged)
-    rows = np.arange(len(windows))
-    for part in np.array_split(rows, max(1, -(-len(rows) // AT_ONCE))):
-        batch = windows.batch(part)
-        target = windows.start[part] + windows.length[part]
-        yield _full_width(batch), split.whole.event_type[target]
-
-
-def _full_width(batch: Batch) -> Batch:
-    """The batch as serving has it: pads up to the whole history, nothing excluded."""
-    missing = HISTORY_SLOTS - batch.target.shape[1]
-    pad = ((0, 0), (missing, 0))
-    features = {name: np.pad(a, pad) for name, a in batch.features.items() if name != "excluded"}
-    features["excluded"] = np.zeros((len(batch.target), 1), np.int64)
-    return replace(batch, features=features)

@@ -11,7 +11,7 @@ event is the softmax over its user's candidates of the head of its type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,25 +33,37 @@ of S3-Rec Beauty."""
 
 @dataclass(frozen=True)
 class Examples:
-    """``n`` events that are to be found among candidates.
+    """Candidates of ``n`` users, and how likely each of them is the one that comes next.
 
     Args:
         feature: float32 [n, M, F].
-        valid: bool [n, M], false where a slot is void.
-        place: int64 [n] slot of the event's item.
-        head: int64 [n] index into HEADS.
+        valid: bool [n, M], false where a slot is void; each user has one that is not.
+        chance: float32 [n, M, H], by head of the sum 1 over candidates, or 0 if it has nothing
+            to say.
     """
 
     feature: Tensor
     valid: Tensor
-    place: Tensor
-    head: Tensor
+    chance: Tensor
+
+    @classmethod
+    def of_events(cls, feature: Tensor, valid: Tensor, place: Tensor, head: Tensor) -> Examples:
+        """What is known for certain: the slot ``place`` and the head of each event, int64 [n]."""
+        chance = torch.zeros(*valid.shape, len(HEADS))
+        chance[torch.arange(len(place)), place, head] = 1
+        return cls(feature, valid, chance)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """All of them, one after the other."""
+        fields = zip(*((part.feature, part.valid, part.chance) for part in parts), strict=True)
+        return cls(*(torch.cat(field) for field in fields))
 
     def __len__(self) -> int:
-        return len(self.place)
+        return len(self.valid)
 
     def __getitem__(self, rows: Tensor) -> Examples:
-        return Examples(self.feature[rows], self.valid[rows], self.place[rows], self.head[rows])
+        return Examples(self.feature[rows], self.valid[rows], self.chance[rows])
 
 
 def head_of(event_type: Tensor) -> Tensor:
@@ -115,11 +127,12 @@ class Ranker(nn.Module):
         self.common.weight.data *= spread
 
     def loss(self, examples: Examples) -> Tensor:
-        """The mean over events of -log of the softmax of the right candidate."""
-        scores = self.by_head(examples.feature)
-        own = scores.gather(2, examples.head[:, None, None].expand(-1, scores.shape[1], 1))[..., 0]
-        own = own.masked_fill(~examples.valid, -torch.inf)
-        return functional.cross_entropy(own, examples.place)
+        """The mean over users of the sum over heads of -log of the softmax, by the chances."""
+        void = ~examples.valid[:, :, None]
+        scores = self.by_head(examples.feature).masked_fill(void, -torch.inf)
+        away = -scores.log_softmax(1).masked_fill(void, 0)
+        loss: Tensor = (away * examples.chance).sum() / len(examples)
+        return loss
 
 
 def fit_ranker(examples: Examples, weights: Mapping[str, float], seed: int) -> Ranker:

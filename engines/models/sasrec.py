@@ -9,7 +9,7 @@ score of item j:  temperature * <unit(what comes after the newest event), unit(v
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,12 +21,12 @@ from engines.draft import Draft
 from engines.manifest import Training
 from engines.models.exporting import export
 from engines.models.interactions import Interactions
-from engines.models.plan import Plan, Shape
+from engines.models.plan import Plan
 from engines.models.split import Split
 from engines.models.tables import item_tables, with_spare
 from engines.models.top_k import capacity
+from engines.models.weights import restored
 from engines.models.windows import Windows
-from schemas.errors import EngineError
 from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 
 if TYPE_CHECKING:
@@ -104,27 +104,14 @@ def of_bundle(bundle: Bundle) -> SasrecModel:
     Raises:
         EngineError: it is of another kind, or its weights do not fit its parameters.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     from engines.models.network import SequenceNetwork
 
     manifest = bundle.manifest
-    try:
-        values = {field.name: manifest.parameters[field.name] for field in fields(Shape)}
-        network = SequenceNetwork(Shape(**values))  # type: ignore[arg-type]
-        network.load_state_dict(load(bundle.weights))
-    except (KeyError, RuntimeError, SafetensorError) as error:
-        raise EngineError(
-            f"{bundle.label} cannot be fitted on",
-            expected="an engine of `headrace train sasrec`, with the weights of its network",
-            received=f"a {manifest.model} engine: {str(error).splitlines()[0]}",
-            fix="name another engine, or train one",
-        ) from error
+    network = restored(bundle, KIND, SequenceNetwork)
     known = len(bundle.catalogue) + 1
     return SasrecModel(
         catalogue=bundle.catalogue,
-        network=network.eval(),
+        network=network,
         vectors=bundle.tables["item_vectors"][:known],
         popularity=bundle.catalogue.popularity.astype(np.float64),
         training=manifest.training,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from engines.models.plan import FitSettings, Plan, Shape
 from engines.models.ranker import Examples, Ranker, fit_ranker
 from engines.models.sasrec import SasrecModel
 from engines.registry import Registry
+from schemas.errors import EngineError
 from tests.engines.examples import CLICK, inputs, random_blend, random_profiles
 from tests.engines.models import plain_blend
 
@@ -143,6 +145,41 @@ def test_the_features_of_candidates_are_what_plain_numpy_has(
         assert feature[both] == pytest.approx(wanted.features[at], abs=1e-4)
 
 
+def test_the_engine_gives_its_model_back(model: BlendModel, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    again = blend.of_bundle(bundle).draft(batch=manifest.batch)
+    assert again.model == bundle.model
+    assert again.weights == bundle.weights
+    assert (again.parameters, again.metrics) == (manifest.parameters, manifest.metrics)
+    assert again.tables.keys() == bundle.tables.keys()
+    assert all((again.tables[name] == bundle.tables[name]).all() for name in again.tables)
+    with torch.no_grad():
+        model.ranker.heads.weight[2] += 1
+        other = model.draft(batch=manifest.batch).model
+        model.ranker.heads.weight[2] -= 1
+    assert other != bundle.model
+
+
+def spoilt(bundle: Bundle, **changes: Any) -> Bundle:
+    return replace(bundle, manifest=bundle.manifest.model_copy(update=changes))
+
+
+def test_weights_that_do_not_fit_are_refused(bundle: Bundle) -> None:
+    wider = {**bundle.manifest.parameters, "width": 32}
+    without = {k: v for k, v in bundle.manifest.parameters.items() if k != "heads"}
+    for wrong, why in (
+        (replace(bundle, weights=b""), r"a blend engine: .*header"),
+        (replace(bundle, weights=bundle.weights[:-8]), "a blend engine: "),
+        (spoilt(bundle, parameters=wider), "a blend engine: .*state_dict"),
+        (spoilt(bundle, parameters=without), "a blend engine: 'heads'"),
+        (spoilt(bundle, model="sasrec"), "a sasrec engine"),
+    ):
+        with pytest.raises(EngineError, match=f"cannot be taken up[\\s\\S]*{why}"):
+            blend.of_bundle(wrong)
+    with pytest.raises(EngineError, match=r"train sasrec`[\s\S]*a blend engine"):
+        sasrec.of_bundle(bundle)
+
+
 def test_the_rule_of_the_log_is_found(bundle: Bundle) -> None:
     histories = [[(item_hash(str(item)), CLICK, 0)] for item in range(100)]
     own = [[item_hash(str(item))] for item in range(100)]
@@ -180,17 +217,19 @@ def test_what_is_not_available_is_not_listed(bundle: Bundle, tmp_path: Path) -> 
     assert (after.items > 0).all()
 
 
-def examples(n: int = 400, slots: int = 12, rule: str = "content") -> Examples:
+def examples(n: int = 400, slots: int = 12, rule: str = "content", head: int = 0) -> Examples:
     """The right candidate is the one with the highest feature ``rule``."""
     torch.manual_seed(0)
     feature = torch.randn(n, slots, len(FEATURES))
     place = feature[:, :, FEATURES.index(rule)].argmax(1)
-    return Examples(feature, torch.ones(n, slots, dtype=torch.bool), place, torch.zeros(n).long())
+    valid = torch.ones(n, slots, dtype=torch.bool)
+    return Examples.of_events(feature, valid, place, torch.full((n,), head))
 
 
 def hits(ranker: Ranker, found: Examples) -> float:
     with torch.no_grad():
-        return float((ranker(found.feature).argmax(1) == found.place).float().mean())
+        own = found.chance.sum(2).gather(1, ranker(found.feature).argmax(1, keepdim=True))
+        return float(own.mean())
 
 
 def test_the_ranker_learns_which_feature_tells() -> None:
@@ -211,13 +250,8 @@ def test_without_examples_it_ranks_by_the_sum_it_begins_with() -> None:
 
 def test_the_weights_of_the_heads_decide() -> None:
     """Clicked is what is popular, bought is what the content says."""
-    clicked, bought = examples(rule="popularity"), examples(rule="content")
-    both = Examples(
-        torch.cat([clicked.feature, bought.feature]),
-        torch.cat([clicked.valid, bought.valid]),
-        torch.cat([clicked.place, bought.place]),
-        torch.cat([clicked.head, bought.head + 2]),
-    )
+    clicked, bought = examples(rule="popularity"), examples(rule="content", head=2)
+    both = Examples.joined([clicked, bought])
     for weights, better, worse in (
         ({"click": 1.0, "cart": 0.0, "purchase": 0.0}, clicked, bought),
         ({"click": 0.0, "cart": 0.0, "purchase": 1.0}, bought, clicked),
