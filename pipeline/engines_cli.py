@@ -89,11 +89,13 @@ def compress(
         ),
     ] = 0,
     distill: Annotated[
-        bool,
+        Literal["sasrec", "blend"] | None,
         typer.Option(
-            "--distill", help="A sasrec engine of train.width, taught by this one's lists."
+            help="A student of train.width: sasrec is taught by this one's lists, blend by its "
+            "heads too.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     prune: Annotated[
         str,
         typer.Option(
@@ -123,14 +125,15 @@ def compress(
 
     Example: headrace compress sasrec@1 --int8 --source sequences beauty.txt
 
-    Example: headrace compress blend --distill --set train.width=32 --source sequences beauty.txt
+    Example: headrace compress blend --distill sasrec --set train.width=32 --source otto log.jsonl
     """
     from pipeline.compress import compress
 
     flags = {"fp16": fp16, "int8": int8, "int8-weights": int8_weights, "int8-items": int8_items}
-    flags |= {"distill": distill, "two-of-four": two_of_four}
+    flags |= {"two-of-four": two_of_four}
     steps = {step: "" for step, wanted in flags.items() if wanted}
     steps |= {"product-items": str(product_items)} if product_items else {}
+    steps |= {"distill": distill} if distill else {}
     steps |= {"prune": prune} if prune else {}
     steps |= {"sparsity": str(sparsity)} if sparsity else {}
     return compress(call.settings, engine, steps, kind, path, call.console)

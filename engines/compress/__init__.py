@@ -9,6 +9,7 @@
     calibrated.py   int8 activations too, with scales out of a log
     graph.py        what these look for in a graph
     distill.py      a small network taught by an engine
+    heads.py        a ranker taught by the heads of another
     prune.py        fewer blocks, heads and units
     sparsify.py     weights of 0
     fitted_on.py    an engine taken up again, for these three

@@ -1,16 +1,18 @@
 """Distillation: a small sequence network that learns from a teacher's lists, and from the log.
 
     windows of the log ─▶ teacher, any engine ─▶ lists ─┐
-           └──────────── what came next ────────────────┴▶ loss ─▶ a sasrec engine of a given shape
+           └──────────── what came next ────────────────┴▶ loss ─▶ sasrec of a given shape
+                                                                     └▶ blend around it: `heads`
 
 The teacher ranks what each window shows, as it would in serving. The student's newest event is to
 bring the same items to the top (ranking distillation, Tang and Wang 2018), and every event the one
-that came next.
+that came next. A ``blend`` student also learns what the heads of a ``blend`` teacher say.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,12 +22,15 @@ from xxhash import xxh3_128
 from engines.backends import open_backend
 from engines.bundle import Bundle
 from engines.compress.fitted_on import draft_like, translation, vectors_of
+from engines.compress.heads import lessons
 from engines.draft import Draft
 from engines.features import features
-from engines.models import sasrec
+from engines.models import blend, sasrec
+from engines.models.blend import BlendModel
 from engines.models.fitting import Start
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan, Told
+from engines.models.sasrec import SasrecModel
 from engines.models.windows import Batch, Windows
 
 AT_ONCE = 1024
@@ -52,21 +57,36 @@ class TaughtWindows(Windows):
         return replace(batch, features=batch.features | {"listed": self.listed[rows]})
 
 
-def distilled(teacher: Bundle, seen: Interactions, plan: Plan) -> Draft:
-    """A student of the shape that the plan says.
+def distilled(teacher: Bundle, student: str, seen: Interactions, plan: Plan) -> Draft:
+    """The child of an engine, of the shape that the plan says; see `taught`."""
+    return draft_like(teacher, taught(teacher, student, seen, plan))
+
+
+def taught(
+    teacher: Bundle, student: str, seen: Interactions, plan: Plan
+) -> SasrecModel | BlendModel:
+    """A student.
 
     Args:
-        teacher: an engine of any kind.
+        teacher: of a ``sasrec`` student an engine of any kind; of a ``blend`` one a ``blend``.
+        student: "sasrec", which learns one task, or "blend", which learns one a head.
         seen: the log to learn on; items that the teacher does not know are learnt from it alone.
         plan: of the student's fit.
+
+    Raises:
+        EngineError: the teacher has no heads to learn from.
     """
+    many = blend.of_bundle(teacher) if student == blend.KIND else None
     split = plan.split(seen)
     windows = Windows.of(split.train)
     listed = teacher_lists(teacher, windows, plan.told)
-    taught = TaughtWindows(split.train, windows.start, windows.length, listed)
+    shown = TaughtWindows(split.train, windows.start, windows.length, listed)
     torch.manual_seed(plan.seed)
     start = Start(vectors_of(teacher, split.train, plan.shape.width))
-    return draft_like(teacher, sasrec.fit_windows(split, taught, plan, start))
+    network = sasrec.fit_windows(split, shown, plan, start)
+    if many is None:
+        return network
+    return blend.around(network, network, split, plan, partial(lessons, many, windows, plan.seed))
 
 
 def teacher_lists(teacher: Bundle, windows: Windows, told: Told) -> NDArray[np.int64]:

@@ -13,12 +13,13 @@ from torch.nn import functional
 from engines.bundle import Bundle
 from engines.catalogue import Catalogue
 from engines.draft import Draft
-from engines.models import sasrec
+from engines.models import blend, sasrec
 from engines.models.fitting import Start
 from engines.models.initial import initial_vectors
 from engines.models.interactions import Interactions
+from engines.models.kinds import Model
+from engines.models.network import SequenceNetwork
 from engines.models.plan import Plan
-from engines.models.sasrec import SasrecModel
 from engines.models.split import Split
 from engines.models.windows import Windows
 from engines.vectors import rows_of
@@ -51,7 +52,18 @@ def vectors_of(bundle: Bundle, seen: Interactions, width: int) -> Tensor:
     return torch.where((place > 0)[:, None], functional.normalize(theirs[place], dim=-1), own)
 
 
-def draft_like(bundle: Bundle, model: SasrecModel) -> Draft:
+def network_of(bundle: Bundle) -> SequenceNetwork:
+    """The sequence network of a ``sasrec`` or ``blend`` engine.
+
+    Raises:
+        EngineError: it is of another kind, or its weights do not fit its parameters.
+    """
+    if bundle.manifest.model == blend.KIND:
+        return blend.of_bundle(bundle).network
+    return sasrec.of_bundle(bundle).network
+
+
+def draft_like(bundle: Bundle, model: Model) -> Draft:
     """A model as an engine of a bundle's batch shape and list length, and its child."""
     manifest = bundle.manifest
     draft = model.draft(batch=manifest.batch, k=manifest.k, excluded_slots=manifest.excluded_slots)
@@ -59,7 +71,12 @@ def draft_like(bundle: Bundle, model: SasrecModel) -> Draft:
 
 
 def fitted_on(bundle: Bundle, split: Split, plan: Plan, start: Start) -> Draft:
-    """The child of a bundle that a short fit from ``start`` on results in."""
+    """The child of a bundle that a short fit of its network from ``start`` on results in.
+
+    Of a ``blend`` engine the ranker is fitted anew: it has to know the network as it is now.
+    """
     windows = Windows.of(split.train)
-    plan = sasrec.shortly(plan, EPOCHS)
-    return draft_like(bundle, sasrec.fit_windows(split, windows, plan, start))
+    network = sasrec.fit_windows(split, windows, sasrec.shortly(plan, EPOCHS), start)
+    if bundle.manifest.model == blend.KIND:
+        return draft_like(bundle, blend.around(network, network, split, plan))
+    return draft_like(bundle, network)

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from engines.bundle import Bundle
-from engines.compress.fitted_on import fitted_on, vectors_of
+from engines.compress.fitted_on import fitted_on, network_of, vectors_of
 from engines.draft import Draft
-from engines.models import sasrec
 from engines.models.fitting import Start
 from engines.models.interactions import Interactions
 from engines.models.network import Block, SequenceNetwork
@@ -91,7 +90,7 @@ def pruned(bundle: Bundle, seen: Interactions, plan: Plan, kept: Kept) -> Draft:
     """An engine with fewer parts, fitted on.
 
     Args:
-        bundle: a ``sasrec`` engine.
+        bundle: a ``sasrec`` or ``blend`` engine.
         seen: the log to fit on.
         plan: of that; its shape is not looked at.
         kept: how much is left.
@@ -99,7 +98,7 @@ def pruned(bundle: Bundle, seen: Interactions, plan: Plan, kept: Kept) -> Draft:
     Raises:
         EngineError: it is another engine, or has less than is to be kept.
     """
-    network = sasrec.of_bundle(bundle).network
+    network = network_of(bundle)
     shape = kept.of(network.shape)
     torch.manual_seed(plan.seed)
     split = plan.split(seen)

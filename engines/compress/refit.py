@@ -17,20 +17,20 @@ def refitted(bundle: Bundle, step: str, value: str, seen: Interactions, plan: Pl
 
     Args:
         step: one of REFITTED.
-        value: of "prune" what is kept, such as "heads=1,hidden=64"; of "sparsity" the share of each
-            matrix that becomes 0.
+        value: of "distill" the student's model; of "prune" what is kept, such as
+            "heads=1,hidden=64"; of "sparsity" the share of each matrix that becomes 0.
         seen: the log to fit on.
         plan: of the fit; only "distill" looks at its shape.
 
     Raises:
-        EngineError: the engine has no network to go on from, or less than is to be kept.
+        EngineError: the engine has no weights to go on from, or less than is to be kept.
     """
     from engines.compress.distill import distilled
     from engines.compress.prune import Kept, pruned
     from engines.compress.sparsify import sparsified
 
     if step == "distill":
-        draft = distilled(bundle, seen, plan)
+        draft = distilled(bundle, value, seen, plan)
     elif step == "prune":
         draft = pruned(bundle, seen, plan, Kept.parsed(value))
     else:

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.prune import L1Unstructured
 
 from engines.bundle import Bundle
-from engines.compress.fitted_on import fitted_on, vectors_of
+from engines.compress.fitted_on import fitted_on, network_of, vectors_of
 from engines.draft import Draft
-from engines.models import sasrec
 from engines.models.fitting import Start
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan
@@ -25,7 +24,7 @@ def sparsified(bundle: Bundle, seen: Interactions, plan: Plan, share: float | No
     """An engine of which a share of each matrix is 0, fitted on.
 
     Args:
-        bundle: a ``sasrec`` engine.
+        bundle: a ``sasrec`` or ``blend`` engine.
         seen: the log to fit on.
         plan: of that; its shape is not looked at.
         share: above 0 and below 1; None: two of each four.
@@ -33,7 +32,7 @@ def sparsified(bundle: Bundle, seen: Interactions, plan: Plan, share: float | No
     Raises:
         EngineError: it is another engine.
     """
-    network = sasrec.of_bundle(bundle).network
+    network = network_of(bundle)
     torch.manual_seed(plan.seed)
     split = plan.split(seen)
     matrices = {

@@ -145,8 +145,9 @@ def test_a_compressed_engine_is_refreshed_as_its_parent_is(
         (("--prune", "heads=1"), "needs a log"),
         (("--prune", "heads", "--source", "sequences"), "what is to be kept"),
         (("--prune", "legs=1", "--source", "sequences"), "what is to be kept"),
-        (("--two-of-four", "--source", "sequences"), "cannot be fitted on"),
-        (("--sparsity", "0.5", "--source", "sequences"), "cannot be fitted on"),
+        (("--two-of-four", "--source", "sequences"), "cannot be taken up"),
+        (("--sparsity", "0.5", "--source", "sequences"), "cannot be taken up"),
+        (("--distill", "blend", "--source", "sequences"), "cannot be taken up"),
     ],
 )
 def test_a_step_that_fits_on_says_what_it_lacks(
@@ -159,9 +160,9 @@ def test_a_step_that_fits_on_says_what_it_lacks(
 
 def test_any_engine_can_teach(store: Settings, log: Path) -> None:
     quick = ("--set", "train.width=4", "--set", "train.epochs=1")
-    words = ("plain@1", str(log), "--distill", "--source", "sequences", *quick, "--json")
+    words = ("plain@1", str(log), "--distill", "sasrec", "--source", "sequences", *quick, "--json")
     told = json.loads(call(store, *words).stdout.splitlines()[-1])
     assert (told["parent"], told["step"], told["engine"]) == ("plain@1", "distill", "plain@2")
     manifest = Registry(store.engine.store).open("plain").manifest
     assert (manifest.model, manifest.parameters["width"]) == ("sasrec", 4)
-    assert manifest.parameters["compression"] == "distill"
+    assert manifest.parameters["compression"] == "distill sasrec"

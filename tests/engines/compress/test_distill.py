@@ -10,7 +10,7 @@ import torch
 
 from engines.backends.onnx import OnnxBackend
 from engines.bundle import Bundle
-from engines.compress.distill import TaughtWindows, distilled, teacher_lists
+from engines.compress.distill import TaughtWindows, distilled, taught, teacher_lists
 from engines.compress.fitted_on import translation, vectors_of
 from engines.evaluate import profiles_from_histories
 from engines.features import Histories, features
@@ -91,26 +91,19 @@ def test_nothing_listed_is_no_loss_and_no_nan() -> None:
     assert not of_listed.grad.any()
 
 
-def test_a_student_learns_what_only_its_teacher_knows(
-    backwards: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_student_learns_what_only_its_teacher_knows(backwards: Bundle) -> None:
     """The log says n + 1, the teacher n - 1; without the teacher nobody would list that."""
-    models = []
-
-    def kept(bundle: Bundle, model: sasrec.SasrecModel) -> None:
-        models.append(model)
-
-    monkeypatch.setattr("engines.compress.distill.draft_like", kept)
     plan = replace(SMALLER, fit=replace(SMALLER.fit, epochs=15))
-    distilled(backwards, SEEN, plan)
+    student = taught(backwards, "sasrec", SEEN, plan)
+    assert isinstance(student, sasrec.SasrecModel)
     alone = sasrec.fit(SEEN, plan)
-    assert following(models[0], -1) > 0.5 > 0.3 > following(alone, -1)
-    assert following(models[0], 1) > 0.5
+    assert following(student, -1) > 0.5 > 0.3 > following(alone, -1)
+    assert following(student, 1) > 0.5
 
 
 def test_a_student_is_a_smaller_child_of_its_teacher(engine: Bundle, tmp_path: Path) -> None:
     quick = replace(SMALLER, fit=replace(SMALLER.fit, epochs=1))
-    student = Registry(tmp_path).add(distilled(engine, SEEN, quick), "student")
+    student = Registry(tmp_path).add(distilled(engine, "sasrec", SEEN, quick), "student")
     assert student.manifest.parent == engine.label
     assert student.tables["item_vectors"].shape[1] == 8
     assert (student.manifest.batch, student.manifest.k) == (8, 5)
@@ -134,8 +127,8 @@ def test_vectors_begin_as_those_of_the_teacher(engine: Bundle) -> None:
 def test_a_fit_is_named_after_its_lists() -> None:
     windows = Windows.of(SEEN)
     lists = np.ones((len(windows), 2), np.int64)
-    taught = TaughtWindows(SEEN, windows.start, windows.length, lists)
-    other = replace(taught, listed=lists * 2)
-    assert len({windows.digest(), taught.digest(), other.digest()}) == 3
-    batch = taught.batch(np.arange(3))
+    shown = TaughtWindows(SEEN, windows.start, windows.length, lists)
+    other = replace(shown, listed=lists * 2)
+    assert len({windows.digest(), shown.digest(), other.digest()}) == 3
+    batch = shown.batch(np.arange(3))
     assert batch.features["listed"].tolist() == [[1, 1]] * 3

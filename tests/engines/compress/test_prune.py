@@ -130,7 +130,7 @@ def test_a_smaller_engine_goes_on_from_the_weights_of_its_parent(
 
 def test_an_engine_without_a_network_is_refused(tmp_path: Path) -> None:
     other = Registry(tmp_path).add(fit(events("abc", "abd")).draft(), "other")
-    with pytest.raises(EngineError, match=r"cannot be fitted on[\s\S]*cooccurrence"):
+    with pytest.raises(EngineError, match=r"cannot be taken up[\s\S]*cooccurrence"):
         pruned(other, SEEN, PLAN, Kept(heads=1))
 
 
@@ -141,5 +141,5 @@ def test_an_engine_whose_weights_are_of_another_shape_is_refused(
     spoiled = replace(
         engine, manifest=engine.manifest.model_copy(update={"parameters": parameters})
     )
-    with pytest.raises(EngineError, match="cannot be fitted on"):
+    with pytest.raises(EngineError, match="cannot be taken up"):
         pruned(spoiled, SEEN, PLAN, Kept(heads=1))

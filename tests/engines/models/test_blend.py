@@ -145,7 +145,7 @@ def test_the_features_of_candidates_are_what_plain_numpy_has(
         assert feature[both] == pytest.approx(wanted.features[at], abs=1e-4)
 
 
-def test_the_engine_gives_its_model_back(model: BlendModel, bundle: Bundle) -> None:
+def test_the_engine_gives_its_model_back(bundle: Bundle) -> None:
     manifest = bundle.manifest
     again = blend.of_bundle(bundle).draft(batch=manifest.batch)
     assert again.model == bundle.model
@@ -153,11 +153,6 @@ def test_the_engine_gives_its_model_back(model: BlendModel, bundle: Bundle) -> N
     assert (again.parameters, again.metrics) == (manifest.parameters, manifest.metrics)
     assert again.tables.keys() == bundle.tables.keys()
     assert all((again.tables[name] == bundle.tables[name]).all() for name in again.tables)
-    with torch.no_grad():
-        model.ranker.heads.weight[2] += 1
-        other = model.draft(batch=manifest.batch).model
-        model.ranker.heads.weight[2] -= 1
-    assert other != bundle.model
 
 
 def spoilt(bundle: Bundle, **changes: Any) -> Bundle:
