@@ -34,6 +34,7 @@ def compress(
     steps: Mapping[str, str],
     source_kind: str = "",
     path: Path | None = None,
+    items: Path | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Adds a version of an engine that is smaller by one step; see `engines.compress`.
@@ -45,6 +46,7 @@ def compress(
             its value.
         source_kind: kind of the log to calibrate with or to fit on, see `pipeline.sources.SOURCES`.
         path: the log.
+        items: file with what is known of the items beside the log, for the steps that fit.
         console: shows progress; None shows none.
 
     Returns:
@@ -61,7 +63,7 @@ def compress(
     registry = Registry(settings.engine.store)
     bundle = registry.open_named(engine)
     if step in REFITTED:
-        draft = _refitted(settings, bundle, step, value, source_kind, path, console)
+        draft = _refitted(settings, bundle, step, value, source_kind, path, items, console)
     else:
         check(bundle, step)  # told before the log is read
         batches: Sequence[Tensors] = ()
@@ -100,12 +102,13 @@ def _refitted(
     value: str,
     source_kind: str,
     path: Path | None,
+    items: Path | None,
     console: Console | None,
 ) -> Draft:
     """The engine after a step that fits on the events of a log."""
     _check_source(source_kind)
     source = open_source(source_kind, path)
-    known = attributes(source, None)
+    known = attributes(source, items)
     log = path.name if path else source_kind
     seen = Interactions.read(EventsOf(settings, source, console), known, log)
     with stages(console) as tell:

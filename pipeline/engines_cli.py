@@ -111,13 +111,15 @@ def compress(
     two_of_four: Annotated[
         bool, typer.Option("--two-of-four", help="Two of each four weights become 0: for GPUs.")
     ] = False,
+    items: Items = None,
 ) -> Result:
     """Add a version of an engine that is smaller by one step; the engine is its parent.
 
     What becomes of the lists is for `headrace gate` to say. Steps can follow each other. Numbers of
     fewer bits save bytes, and on the CPU no time: ONNX Runtime computes in float32. --int8
     calibrates with the histories of users in a log. --distill, --prune, --sparsity and
-    --two-of-four fit on such a log. These four and --product-items want the extra train.
+    --two-of-four fit on such a log, with the --items that the engine was trained with. These four
+    and --product-items want the extra train.
 
     Example: headrace compress blend --int8-items
 
@@ -136,7 +138,7 @@ def compress(
     steps |= {"distill": distill} if distill else {}
     steps |= {"prune": prune} if prune else {}
     steps |= {"sparsity": str(sparsity)} if sparsity else {}
-    return compress(call.settings, engine, steps, kind, path, call.console)
+    return compress(call.settings, engine, steps, kind, path, items, call.console)
 
 
 @command

@@ -77,6 +77,7 @@ def fitted_on(bundle: Bundle, split: Split, plan: Plan, start: Start) -> Draft:
     """
     windows = Windows.of(split.train)
     network = sasrec.fit_windows(split, windows, sasrec.shortly(plan, EPOCHS), start)
-    if bundle.manifest.model == blend.KIND:
-        return draft_like(bundle, blend.around(network, network, split, plan))
-    return draft_like(bundle, network)
+    if bundle.manifest.model != blend.KIND:
+        return draft_like(bundle, network)
+    plan = replace(plan, head_weights=blend.of_bundle(bundle).ranker.weights)
+    return draft_like(bundle, blend.around(network, network, split, plan))

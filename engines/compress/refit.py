@@ -20,7 +20,7 @@ def refitted(bundle: Bundle, step: str, value: str, seen: Interactions, plan: Pl
         value: of "distill" the student's model; of "prune" what is kept, such as
             "heads=1,hidden=64"; of "sparsity" the share of each matrix that becomes 0.
         seen: the log to fit on.
-        plan: of the fit; only "distill" looks at its shape.
+        plan: of the fit; only "distill" looks at its shape and at its weights of heads.
 
     Raises:
         EngineError: the engine has no weights to go on from, or less than is to be kept.

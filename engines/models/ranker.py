@@ -106,6 +106,11 @@ class Ranker(nn.Module):
         score: Tensor = (z + self.out(functional.gelu(hidden))).squeeze(2)
         return score
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Those of the heads, of the sum 1."""
+        return dict(zip(HEADS, self.head_weights.tolist(), strict=True))
+
     def _raw(self, feature: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """A linear layer of x, by the features that x is made of."""
         weight = weight * self.scale

@@ -124,13 +124,15 @@ def test_a_teacher_without_heads_is_refused_before_anything_is_fitted(tmp_path: 
 
 
 def test_a_pruned_blend_is_a_whole_one(teacher: Bundle, tmp_path: Path) -> None:
-    plan = replace(PLAN, fit=replace(PLAN.fit, epochs=1))
+    plan = replace(STUDENT, fit=replace(PLAN.fit, epochs=1))
     draft = pruned(teacher, SEEN, plan, Kept(heads=1, hidden=40))
     child = Registry(tmp_path).add(draft, "child")
     assert (child.manifest.model, child.manifest.parent) == ("blend", teacher.label)
     shape = network_of(child).shape
     assert (shape.width, shape.heads, shape.hidden) == (16, 1, 40)
-    assert found(blend.of_bundle(child), CLICKED) > 0.8
+    model = blend.of_bundle(child)
+    assert model.ranker.weights == blend.of_bundle(teacher).ranker.weights
+    assert found(model, CLICKED) > 0.8
 
 
 def candidates(item: list[list[int]], seed: int = 0) -> Candidates:
