@@ -40,30 +40,38 @@ class Examples:
         valid: bool [n, M], false where a slot is void; each user has one that is not.
         chance: float32 [n, M, H], by head of the sum 1 over candidates, or 0 if it has nothing
             to say.
+        temperature: float32 [n], what scores are divided by before their softmax is held against
+            the chances: 1, or what a teacher's chances were softened by.
     """
 
     feature: Tensor
     valid: Tensor
     chance: Tensor
+    temperature: Tensor
 
     @classmethod
     def of_events(cls, feature: Tensor, valid: Tensor, place: Tensor, head: Tensor) -> Examples:
         """What is known for certain: the slot ``place`` and the head of each event, int64 [n]."""
         chance = torch.zeros(*valid.shape, len(HEADS))
         chance[torch.arange(len(place)), place, head] = 1
-        return cls(feature, valid, chance)
+        return cls(feature, valid, chance, torch.ones(len(place)))
 
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
         """All of them, one after the other."""
-        fields = zip(*((part.feature, part.valid, part.chance) for part in parts), strict=True)
+        fields = zip(*(part.fields for part in parts), strict=True)
         return cls(*(torch.cat(field) for field in fields))
+
+    @property
+    def fields(self) -> tuple[Tensor, ...]:
+        """All of them, in their order."""
+        return self.feature, self.valid, self.chance, self.temperature
 
     def __len__(self) -> int:
         return len(self.valid)
 
     def __getitem__(self, rows: Tensor) -> Examples:
-        return Examples(self.feature[rows], self.valid[rows], self.chance[rows])
+        return Examples(*(field[rows] for field in self.fields))
 
 
 def head_of(event_type: Tensor) -> Tensor:
@@ -132,11 +140,16 @@ class Ranker(nn.Module):
         self.common.weight.data *= spread
 
     def loss(self, examples: Examples) -> Tensor:
-        """The mean over users of the sum over heads of -log of the softmax, by the chances."""
+        """The mean over users of -log of the softmax by the chances, summed over heads.
+
+        Times the squared temperature, by which gradients are otherwise too small (Hinton et al.
+        2015).
+        """
         void = ~examples.valid[:, :, None]
-        scores = self.by_head(examples.feature).masked_fill(void, -torch.inf)
+        temperature = examples.temperature[:, None, None]
+        scores = self.by_head(examples.feature).masked_fill(void, -torch.inf) / temperature
         away = -scores.log_softmax(1).masked_fill(void, 0)
-        loss: Tensor = (away * examples.chance).sum() / len(examples)
+        loss: Tensor = (away * examples.chance * temperature**2).sum() / len(examples)
         return loss
 
 

@@ -17,7 +17,7 @@ from engines.bundle import Bundle
 from engines.catalogue import item_hash
 from engines.compress.distill import taught
 from engines.compress.fitted_on import network_of
-from engines.compress.heads import head_chances, passed_on
+from engines.compress.heads import TEMPERATURE, head_chances, passed_on
 from engines.compress.prune import Kept, pruned
 from engines.evaluate import profiles_from_histories
 from engines.features import Histories, features
@@ -148,7 +148,7 @@ def test_chances_are_the_softmax_of_each_head_over_candidates() -> None:
     shown = candidates([[4, 0, 7], [0, 0, 0]])
     chance = head_chances(ranker, shown)
     scores = ranker.by_head(shown.feature)[0, [0, 2]]
-    torch.testing.assert_close(chance[0, [0, 2]], scores.softmax(0).detach())
+    torch.testing.assert_close(chance[0, [0, 2]], (scores / TEMPERATURE).softmax(0).detach())
     assert not chance[0, 1].any()
     assert not chance[1].any()
 

@@ -233,6 +233,23 @@ def test_the_ranker_learns_which_feature_tells() -> None:
     assert hits(fit_ranker(found, EVEN, seed=0), found) > 0.8
 
 
+def test_the_loss_by_hand() -> None:
+    """A purchase for certain, and what a teacher says of clicks at a temperature of 2."""
+    event = examples(n=1, slots=3, head=2)
+    valid = torch.tensor([[True, False, True]])
+    chance = torch.zeros(1, 3, 3)
+    chance[0, [0, 2], 0] = torch.tensor([0.3, 0.7])
+    lesson = Examples(event.feature, valid, chance, torch.tensor([2.0]))
+    ranker = Ranker(EVEN)
+    torch.nn.init.normal_(ranker.heads.weight)
+    scores = ranker.by_head(event.feature)[0].double()
+    clicks = (scores[[0, 2], 0] / 2).log_softmax(0)
+    wanted = -scores[:, 2].log_softmax(0)[event.chance[0, :, 2].argmax()]
+    wanted -= 4 * (0.3 * clicks[0] + 0.7 * clicks[1])
+    found = ranker.loss(Examples.joined([event, lesson]))
+    torch.testing.assert_close(found.double(), wanted / 2, atol=1e-5, rtol=1e-5)
+
+
 def test_without_examples_it_ranks_by_the_sum_it_begins_with() -> None:
     ranker = fit_ranker(examples(0), EVEN, seed=0)
     feature = torch.zeros(1, 2, len(FEATURES))
