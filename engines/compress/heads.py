@@ -32,6 +32,8 @@ at 1, .950 at 2, .959 at 4; but the higher it is, the less the log's own events 
 def lessons(teacher: BlendModel, windows: Windows, seed: int, student: Recall) -> Examples:
     """Candidates of a student, and the chances that the heads of a teacher give them.
 
+    Items that the teacher does not know are none of them.
+
     Args:
         teacher: an engine's model.
         windows: histories; some of them, by the seed, are learnt from.
@@ -40,15 +42,16 @@ def lessons(teacher: BlendModel, windows: Windows, seed: int, student: Recall) -
     chance = np.random.default_rng(seed)
     rows = chance.permutation(len(windows))[:LESSONS]
     recall, catalogue = Recall(teacher.channels, teacher.tables), windows.seen.catalogue
-    known = torch.from_numpy(translation(teacher.catalogue, catalogue))
+    place = torch.from_numpy(translation(catalogue, teacher.catalogue))
     found = []
     for part in parts(len(rows)):
         histories = windows.histories(rows[part], HISTORY_SLOTS, excluded_slots=1)
         own = student(features(histories, catalogue))
         told = recall(features(histories, teacher.catalogue))
         chances = head_chances(teacher.ranker, told)
-        learnt = passed_on(known[told.item], chances, own.item)
-        lesson = Examples(own.feature, own.item > 0, learnt, torch.full((len(part),), TEMPERATURE))
+        item = place[own.item]
+        learnt = passed_on(told.item, chances, item)
+        lesson = Examples(own.feature, item > 0, learnt, torch.full((len(part),), TEMPERATURE))
         found.append(lesson[learnt.sum((1, 2)) > 0])
     return Examples.joined(found)
 
