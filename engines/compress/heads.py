@@ -23,7 +23,7 @@ from engines.models.windows import Windows
 from schemas.profile import HISTORY_SLOTS
 
 LESSONS = 500
-"""Histories at most that a teacher is asked about: each tells of all its candidates, by each head."""
+"""Histories at most that a teacher is asked about: each tells of all candidates, by each head."""
 TEMPERATURE = 2.0
 """Of the softmax. On a log like that of the tests .927 of a student's list are its teacher's
 at 1, .950 at 2, .959 at 4; but the higher it is, the less the log's own events weigh."""
