@@ -67,6 +67,9 @@ def taught(
 ) -> SasrecModel | BlendModel:
     """A student.
 
+    Where its teacher has learnt the events that judge its epochs, the figure of its validation is
+    better than it is: the gate has to say what it is worth.
+
     Args:
         teacher: of a ``sasrec`` student an engine of any kind; of a ``blend`` one a ``blend``.
         student: "sasrec", which learns one task, or "blend", which learns one a head.
