@@ -69,8 +69,8 @@ SEEN = Interactions.read(shoppers(60, seed=1))
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """One judged event of each of 200 users taught its ranker."""
-    seen = Interactions.read(shoppers(200, seed=0))
+    """One judged event of each of 100 users taught its ranker."""
+    seen = Interactions.read(shoppers(100, seed=0))
     model = blend.fit(seen, replace(PLAN, validate_from_ms=9_250))
     return Registry(tmp_path_factory.mktemp("store")).add(model.draft(batch=32), "shop")
 
