@@ -61,6 +61,10 @@ class OnnxBackend(EngineBackend):
         # What is stored as int8 becomes float32 here, once. Otherwise every batch would restore it
         # anew, or multiply int8: on AVX2 that is no quicker, and overflows 16 bits.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        # Read where they lie: the bundle outlives the session.
+        tables = self.bundle.tables
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(table) for table in tables.values()]
+        options.add_external_initializers(list(tables), values)
         try:
             self._session = onnxruntime.InferenceSession(
                 with_tables(self.bundle), options, providers=[PROVIDERS[self._device]]
@@ -105,17 +109,22 @@ class OnnxBackend(EngineBackend):
 
 
 def with_tables(bundle: Bundle) -> bytes:
-    """The model with the tables as constants, which ONNX Runtime lays out once, at its loading."""
-    if not bundle.tables:
-        return bundle.model
+    """The model with the tables as constants, which ONNX Runtime lays out once, at its loading.
+
+    Their numbers lie outside, each table's at its ``Table.file``: a protobuf ends at 2 GiB.
+    """
     import onnx
 
     model = onnx.load_model_from_string(bundle.model)
-    inputs = [value for value in model.graph.input if value.name not in bundle.tables]
+    tables = {table.name: table for table in bundle.manifest.tables}
+    inputs = [value for value in model.graph.input if value.name not in tables]
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    for name, array in bundle.tables.items():
-        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    for name, table in tables.items():
+        tensor = model.graph.initializer.add(name=name, dims=table.shape, data_type=kinds[name])
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=table.file)
     return bytes(model.SerializeToString())
 
 

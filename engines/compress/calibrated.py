@@ -77,17 +77,25 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 def _highest(bundle: Bundle, batches: Sequence[Tensors]) -> dict[str, float]:
     """The largest magnitude that each value into or out of a MatMul took."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(with_tables(bundle))
         calibrator = create_calibrator(
-            path,
+            written(bundle, Path(folder)),
             op_types_to_calibrate=["MatMul"],
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            use_external_data_format=True,
             extra_options={"symmetric": True},
         )
         calibrator.collect_data(_Reader(bundle, batches))
         found = calibrator.compute_data().data
     return {name: float(np.max(ranges.range_value[1])) for name, ranges in found.items()}
+
+
+def written(bundle: Bundle, folder: Path) -> Path:
+    """The model as a file in ``folder`` that can be run, with its tables beside it."""
+    for table in bundle.manifest.tables:
+        bundle.tables[table.name].tofile(folder / table.file)
+    path = folder / "model.onnx"
+    path.write_bytes(with_tables(bundle))
+    return path
 
 
 def _round(graph: Any, name: str, highest: float) -> None:

@@ -16,9 +16,10 @@ from onnx import numpy_helper
 from onnxruntime.quantization import quantize_dynamic
 
 from engines.backends.base import RankedBatch, Tensors
-from engines.backends.onnx import OnnxBackend, with_tables
+from engines.backends.onnx import OnnxBackend
 from engines.bundle import Bundle
 from engines.compress import steps
+from engines.compress.calibrated import written
 from engines.compress.steps import STEPS
 from engines.draft import Draft, draft_of
 from engines.models.interactions import Interactions
@@ -278,8 +279,7 @@ def test_a_scale_over_the_batch_makes_a_list_depend_on_its_neighbours(
     engines: dict[str, Bundle], registry: Registry, tmp_path: Path
 ) -> None:
     parent = engines["sasrec"]
-    (tmp_path / "whole.onnx").write_bytes(with_tables(parent))
-    quantize_dynamic(tmp_path / "whole.onnx", tmp_path / "dynamic.onnx")
+    quantize_dynamic(written(parent, tmp_path), tmp_path / "dynamic.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "dynamic.onnx")
     names = [tensor.name for tensor in parent.manifest.inputs]
     first, *others = ({name: batch[name] for name in names} for batch in batches(parent))
