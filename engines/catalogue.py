@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ATTRIBUTES = ("title", "category", "price", "provider")
 """Optional columns; what is not known of an item is null."""
+ROWS_AT_ONCE = 1 << 16
+"""Whose ids are Python strings at once while they are checked."""
 
 
 def item_hash(item_id: str) -> int:
@@ -51,44 +53,42 @@ def columns() -> pa.Schema:
 class _HashSlots:
     """An open-addressed hash table, read by whole arrays: ten times as fast as a binary search.
 
-    A key's home is the slot of its leading bits; when that is taken it lies in the next free one.
+    A hash's home is the slot of its leading bits; when that is taken it lies in the next free one.
 
-        slot    0   1   2   3   4 ...
-        keys    a   b   0   c   0        b's home is 0 or 1; 0 marks a free slot
-        index   7   2   0   5   0
+        slot     0   1   2   3   4 ...
+        index    7   2   0   5   0        hashes[2]'s home is 0 or 1; 0 marks a free slot
     """
 
-    keys: NDArray[np.uint64]
-    index: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+    index: NDArray[np.int32]
     shift: np.uint64
 
     @classmethod
     def of(cls, hashes: NDArray[np.uint64]) -> _HashSlots:
-        """The table of ``hashes`` [I], distinct and not 0; hash i has index i + 1."""
-        bits = (8 * len(hashes)).bit_length()  # sparse, so that most keys are at home
+        """The table of ``hashes`` [I+1]: 0, then distinct ones that are not 0."""
+        items = len(hashes) - 1
+        bits = (8 * items).bit_length()  # sparse, so that most are at home
         shift = np.uint64(64 - bits)
-        order = np.argsort(hashes, kind="stable")
-        counter = np.arange(len(hashes))
+        order = np.argsort(hashes[1:], kind="stable") + 1
+        counter = np.arange(items)
         # Sorted hashes have sorted homes, so each lies right after the last or at home.
         homes = (hashes[order] >> shift).astype(np.int64)
         slots = np.maximum.accumulate(homes - counter) + counter
-        size = (1 << bits) + len(hashes) + 1  # the last slot is free, where every search ends
-        keys, index = np.zeros(size, np.uint64), np.zeros(size, np.int64)
-        keys[slots], index[slots] = hashes[order], order + 1
-        return cls(keys, index, shift)
+        index = np.zeros((1 << bits) + items + 1, np.int32)  # the last is free: all searches end
+        index[slots] = order
+        return cls(hashes, index, shift)
 
     def find(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The index of each hash, int64 [...]; 0 where it is not in the table."""
         flat = hashes.ravel()
         slots = (flat >> self.shift).astype(np.int64)
-        keys = self.keys[slots]
-        further = np.flatnonzero((keys != flat) & (keys != 0))
+        index = self.index[slots]
+        further = np.flatnonzero((index != 0) & (self.hashes[index] != flat))
         while len(further):
             slots[further] += 1
-            keys = self.keys[slots[further]]
-            further = further[(keys != flat[further]) & (keys != 0)]
-        found = np.where(self.keys[slots] == flat, self.index[slots], 0)
-        return found.reshape(hashes.shape)
+            index[further] = there = self.index[slots[further]]
+            further = further[(there != 0) & (self.hashes[there] != flat[further])]
+        return index.astype(np.int64).reshape(hashes.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,27 +96,29 @@ class Catalogue:
     """Items by index; row 0 of every array is the unknown item.
 
     Args:
-        item_ids: object [I+1], ``str``; "" at 0.
-        titles: object [I+1], ``str`` or None.
+        hashes: uint64 [I+1] of the items, 0 at 0.
         popularity: float64 [I+1], 0 at 0.
         table: the I rows as in ``items.arrow``.
     """
 
-    item_ids: NDArray[np.object_]
-    titles: NDArray[np.object_]
+    hashes: NDArray[np.uint64]
     popularity: NDArray[np.float64]
     table: pa.Table
     _slots: _HashSlots
 
     def __len__(self) -> int:
         """Number of items, the unknown one left out."""
-        return len(self.item_ids) - 1
+        return len(self.hashes) - 1
 
     @cached_property
-    def hashes(self) -> NDArray[np.uint64]:
-        """Item hash of each index, uint64 [I+1]; 0 at 0."""
-        hashes: NDArray[np.uint64] = self.table["item_hash"].to_numpy()
-        return np.concatenate([np.zeros(1, np.uint64), hashes])
+    def item_ids(self) -> NDArray[np.object_]:
+        """Object [I+1], ``str``; "" at 0."""
+        return _behind("", self.table["item_id"])
+
+    @cached_property
+    def titles(self) -> NDArray[np.object_]:
+        """Object [I+1], ``str`` or None."""
+        return _behind(None, self.table["title"])
 
     def lookup(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Catalogue index of each item hash.
@@ -148,15 +150,16 @@ class Catalogue:
         """
         import pyarrow as pa
 
-        known = attributes or {}
         data: dict[str, Any] = {
             "index": np.arange(1, len(item_ids) + 1),
-            "item_id": list(item_ids),
-            "item_hash": np.array([item_hash(item) for item in item_ids], np.uint64),
+            "item_id": item_ids,
+            "item_hash": _hashes(item_ids),
             "popularity": np.asarray(popularity, np.float64),
         }
+        known = [attributes.get(item, {}) for item in item_ids] if attributes else []
         for name in ATTRIBUTES:
-            data[name] = [known.get(item, {}).get(name) for item in item_ids]
+            values = [item.get(name) for item in known]
+            data[name] = values or pa.nulls(len(item_ids), columns().field(name).type)
         return cls.from_table(pa.table(data, schema=columns()))
 
     @classmethod
@@ -178,38 +181,52 @@ class Catalogue:
         ]
         if nulls:
             raise EngineError("items lack a value", expected="no null", received=f"null in {nulls}")
-        item_ids = np.array(["", *table["item_id"].to_pylist()], object)
-        hashes = table["item_hash"].to_numpy()
-        _check_rows(table["index"].to_numpy(), item_ids[1:], hashes)
-        return cls(
-            item_ids=item_ids,
-            titles=np.array([None, *table["title"].to_pylist()], object),
-            popularity=np.concatenate([[0.0], table["popularity"].to_numpy()]),
-            table=table,
-            _slots=_HashSlots.of(hashes),
-        )
+        _check_rows(table)
+        hashes = np.concatenate([np.zeros(1, np.uint64), table["item_hash"].to_numpy()])
+        slots = _HashSlots.of(hashes)
+        _check_apart(table, slots)
+        popularity = np.concatenate([[0.0], table["popularity"].to_numpy()])
+        return cls(hashes, popularity, table, slots)
 
 
-def _check_rows(
-    index: NDArray[np.int64], item_ids: NDArray[np.object_], hashes: NDArray[np.uint64]
-) -> None:
+def _behind(first: str | None, column: pa.ChunkedArray) -> NDArray[np.object_]:
+    values = np.empty(len(column) + 1, object)
+    values[0], values[1:] = first, column.to_numpy()
+    return values
+
+
+def _hashes(item_ids: Sequence[str] | NDArray[np.object_]) -> NDArray[np.uint64]:
+    return np.fromiter(map(item_hash, item_ids), np.uint64, len(item_ids))
+
+
+def _check_rows(table: pa.Table) -> None:
+    """Every row's index is its own, and its hash its item's."""
+    index = table["index"].to_numpy()
     if not np.array_equal(index, np.arange(1, len(index) + 1)):
         raise EngineError(
             "the items are not numbered by row", expected="index 1, 2, 3, ...", received=str(index)
         )
-    seen: dict[int, str] = {0: "the unknown item"}
-    for item, stored in zip(item_ids, hashes.tolist(), strict=True):
-        if stored != item_hash(item):
+    for rows in table.select(["item_id", "item_hash"]).to_batches(ROWS_AT_ONCE):
+        item_ids, stored = (column.to_numpy(zero_copy_only=False) for column in rows.columns)
+        hashes = _hashes(item_ids)
+        for row in np.flatnonzero(hashes != stored)[:1]:
             raise EngineError(
-                f"item {item!r} has the wrong hash",
-                expected=f"{item_hash(item):#018x}",
-                received=f"{stored:#018x}",
+                f"item {item_ids[row]!r} has the wrong hash",
+                expected=f"{hashes[row]:#018x}",
+                received=f"{stored[row]:#018x}",
             )
-        if stored in seen:
-            raise EngineError(
-                f"items {seen[stored]!r} and {item!r} cannot be told apart",
-                expected="a different XXH3-64 hash for every item",
-                received=f"{stored:#018x} twice",
-                fix="rename one of the two items, or drop the doubled id",
-            )
-        seen[stored] = item
+
+
+def _check_apart(table: pa.Table, slots: _HashSlots) -> None:
+    """Every item is found by its hash, which 0 is not: nothing is that of an unknown one."""
+    hashes = slots.hashes[1:]
+    found = np.where(hashes == 0, 0, slots.find(hashes))
+    for row in np.flatnonzero(found != np.arange(1, len(hashes) + 1))[:1]:
+        ids = table["item_id"]
+        first = repr(ids[found[row] - 1].as_py()) if found[row] else "'the unknown item'"
+        raise EngineError(
+            f"items {first} and {ids[row].as_py()!r} cannot be told apart",
+            expected="a different XXH3-64 hash for every item",
+            received=f"{hashes[row]:#018x} twice",
+            fix="rename one of the two items, or drop the doubled id",
+        )

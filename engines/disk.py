@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def write_flushed(path: Path, data: bytes) -> None:
+def write_flushed(path: Path, data: bytes | memoryview) -> None:
     """Write ``data`` and wait until the disk has it."""
     with path.open("wb") as file:
         file.write(data)

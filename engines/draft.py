@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -20,6 +22,7 @@ from engines.manifest import (
     MANIFEST,
     MODEL,
     WEIGHTS,
+    Data,
     GpuPlan,
     Manifest,
     Precision,
@@ -69,7 +72,7 @@ class Draft:
     precision: Precision = "float32"
     parent: str | None = None
 
-    def manifest(self, name: str, version: str, files: dict[str, bytes]) -> Manifest:
+    def manifest(self, name: str, version: str, files: Mapping[str, Data]) -> Manifest:
         """The manifest of this draft as ``name@version`` with these files.
 
         Raises:
@@ -143,11 +146,11 @@ def write_bundle(folder: Path, draft: Draft, name: str, version: str) -> None:
     Raises:
         EngineError: the folder exists, or the disk refuses.
     """
-    files = {MODEL: draft.model, ITEMS: _items_bytes(draft.catalogue)}
+    files: dict[str, Data] = {MODEL: draft.model, ITEMS: _items_bytes(draft.catalogue)}
     if draft.weights:
         files[WEIGHTS] = draft.weights
     for table, array in draft.tables.items():
-        files[table_of(table, array).file] = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        files[table_of(table, array).file] = little_endian(array)
     files |= {plan.file: data for plan, data in draft.own_plans()}
     manifest = draft.manifest(name, version, files)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -170,10 +173,17 @@ def write_bundle(folder: Path, draft: Draft, name: str, version: str) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _items_bytes(catalogue: Catalogue) -> bytes:
+def little_endian(array: NDArray[Any]) -> memoryview:
+    """The numbers of a table row after row, where they lie if they lie so."""
+    return (
+        np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+    )
+
+
+def _items_bytes(catalogue: Catalogue) -> memoryview:
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, catalogue.table.schema) as writer:
         writer.write_table(catalogue.table)
-    return bytes(sink.getvalue().to_pybytes())
+    return memoryview(sink.getvalue())

@@ -106,8 +106,12 @@ def _providers(items: Hashes, candidate: Catalogue, active: Catalogue) -> list[s
 
 def _column(items: Hashes, catalogue: Catalogue) -> list[str | None]:
     """What a catalogue says of the provider of each item, [m]; None where it does not."""
-    column = [None, *catalogue.table["provider"].to_pylist()]
-    return [column[index] for index in catalogue.lookup(items).tolist()]
+    import pyarrow as pa
+
+    index = catalogue.lookup(items)
+    rows = pa.array(index - 1, mask=index == 0)
+    column: list[str | None] = catalogue.table["provider"].take(rows).to_pylist()
+    return column
 
 
 def _sums(groups: Ints, counts: Ints, size: int) -> Ints:

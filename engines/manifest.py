@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ FileName = Annotated[
     ),
 ]
 Precision = Literal["float32", "float16", "int8"]
+Data: TypeAlias = bytes | memoryview
+"""What a file holds; a view has bytes as its items."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -136,7 +138,7 @@ class Manifest(_Strict):
         return (json.dumps(self.model_dump(), indent=2, sort_keys=True) + "\n").encode()
 
 
-def entry_of(data: bytes) -> FileEntry:
+def entry_of(data: Data) -> FileEntry:
     """Size and hash of a file."""
     return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from engines.backends.base import Tensors
 from engines.bundle import Bundle
+from engines.catalogue import Catalogue
 from engines.draft import Draft
 from engines.latency import DIFFERENT
+from engines.manifest import Training
 from engines.models import blend, cooccurrence, sasrec
 from engines.models.cooccurrence import NEIGHBOURS, CooccurrenceModel
 from engines.models.interactions import Interactions
@@ -32,7 +34,7 @@ MINUTE_S = 60.0
 
 def made_up(kind: str, items: int, batch: int) -> Draft:
     """An engine of a model in KINDS that ranks ``batch`` users at a time."""
-    seen = Interactions.read(("user", str(item), CLICK, item) for item in range(items))
+    seen = _seen(items)
     if kind == cooccurrence.KIND:
         return _cooccurrence(seen).draft(batch=batch)
     if kind == sasrec.KIND:
@@ -75,11 +77,30 @@ def users(bundle: Bundle, number: int) -> Tensors:
     }
 
 
+def _seen(items: int) -> Interactions:
+    """One user's clicks on as many items, a millisecond apart."""
+    number = np.arange(items)
+    training = Training(
+        log="made up", events=items, users=1, first_event_time=0, last_event_time=items - 1
+    )
+    return Interactions(
+        user=np.zeros(items, np.int64),
+        item=number + 1,
+        event_type=np.full(items, CLICK, np.uint8),
+        time_ms=number,
+        catalogue=Catalogue.build(list(map(str, range(items))), np.ones(items)),
+        vectors=np.zeros((items + 1, 0), np.float32),
+        training=training,
+    )
+
+
 def _cooccurrence(seen: Interactions) -> CooccurrenceModel:
     random = np.random.default_rng(SEED)
     shape = len(seen.catalogue) + 1, NEIGHBOURS
-    neighbours = random.integers(1, shape[0], shape).astype(np.int32)
-    weights = -np.sort(-random.random(shape, np.float32), axis=1)
+    neighbours = random.integers(1, shape[0], shape, np.int32)
+    weights = random.random(shape, np.float32)
+    weights.sort(axis=1)  # a view turns it round: each row falls
+    weights = weights[:, ::-1]
     neighbours[0], weights[0] = 0, 0
     return CooccurrenceModel(seen.catalogue, neighbours, weights, seen.popularity, seen.training)
 
@@ -95,8 +116,9 @@ def _network() -> SequenceNetwork:
 
 def _sasrec(seen: Interactions) -> sasrec.SasrecModel:
     network = _network()
-    vectors = np.random.default_rng(SEED).normal(size=(len(seen.catalogue) + 1, Shape().width))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    shape = len(seen.catalogue) + 1, Shape().width
+    vectors = np.random.default_rng(SEED).standard_normal(shape, np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors[0] = 0
     return sasrec.SasrecModel(
         seen.catalogue, network, vectors, seen.popularity, seen.training, {}, {}

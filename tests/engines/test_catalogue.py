@@ -67,7 +67,7 @@ _HASHES = st.one_of(
 
 @given(st.lists(_HASHES, min_size=1, unique=True), st.lists(st.one_of(_HASHES, st.just(0))))
 def test_the_table_finds_what_a_dictionary_finds(keys: list[int], others: list[int]) -> None:
-    slots = _HashSlots.of(np.array(keys, np.uint64))
+    slots = _HashSlots.of(np.array([0, *keys], np.uint64))
     expected = {key: place for place, key in enumerate(keys, 1)}
     wanted = keys + others
     found = slots.find(np.array(wanted, np.uint64))
