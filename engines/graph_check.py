@@ -27,7 +27,7 @@ DEFAULT_AXIS = {"ArgMax": 0, "ArgMin": 0} | dict.fromkeys(
     ("Hardmax", "LayerNormalization", "LogSoftmax", "LpNormalization", "Softmax", "TopK"), -1
 )
 """Operators along the one axis of their ``axis`` attribute, and its default."""
-DTYPES = {1: "float32", 3: "int8", 7: "int64", 10: "float16"}  # TensorProto.DataType
+DTYPES = {1: "float32", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}  # TensorProto.DataType
 
 
 def check_model(data: bytes, manifest: Manifest) -> None:

@@ -62,7 +62,7 @@ class Table(_Strict):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    dtype: Literal["int64", "float32", "float16", "int8"]
+    dtype: Literal["int64", "int32", "float32", "float16", "int8"]
     shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=2)]
 
     @property

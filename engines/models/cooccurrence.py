@@ -23,13 +23,9 @@ from numpy.typing import NDArray
 from engines.catalogue import Catalogue
 from engines.draft import Draft
 from engines.manifest import Training
-from engines.models.cooccurrence_graph import (
-    CHANNELS,
-    DECAY,
-    LAST,
-    export,
-    input_widths,
-)
+from engines.models import cooccurrence_candidates, cooccurrence_graph
+from engines.models.cooccurrence_candidates import Tables
+from engines.models.cooccurrence_graph import CHANNELS, DECAY, LAST, input_widths
 from engines.models.interactions import Interactions
 from engines.models.plan import Plan
 from schemas.profile import EXCLUDED_SLOTS
@@ -41,6 +37,9 @@ BATCH = 32
 """As quick as 64 where batches are full (13 us a list at 2,000 items, two shared cores), and for a
 handful of users, whose batch is mostly padding, it takes two thirds of that one's time."""
 K = 10
+WHOLE_ROW = 50_000
+"""Items up to which the scores of all are as fast as those of what could be listed: 2 ms for 32
+users (one of two shared cores); at 12,000 items 0.8, at 131,000 13."""
 MAX_PENDING = 1 << 22  # pairs held before they are summed: some 200 MB
 
 
@@ -66,15 +65,10 @@ class CooccurrenceModel:
         self, *, batch: int = BATCH, k: int = K, excluded_slots: int = EXCLUDED_SLOTS
     ) -> Draft:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
+        model, tables = self._exported(batch=batch, k=k, excluded_slots=excluded_slots)
         return Draft(
-            model=export(
-                self.neighbours,
-                self.weights,
-                self.popularity,
-                batch=batch,
-                k=k,
-                excluded_slots=excluded_slots,
-            ),
+            model=model,
+            tables=tables,
             catalogue=self.catalogue,
             batch=batch,
             k=k,
@@ -84,6 +78,14 @@ class CooccurrenceModel:
             training=self.training,
             parameters={"window": WINDOW, "neighbours": NEIGHBOURS, "last": LAST, "decay": DECAY},
         )
+
+    def _exported(self, **shapes: int) -> tuple[bytes, Tables]:
+        """The serialised model, and the tables that it reads."""
+        neighbours, weights, popularity = self.neighbours, self.weights, self.popularity
+        if len(popularity) <= WHOLE_ROW:
+            return cooccurrence_graph.export(neighbours, weights, popularity, **shapes), {}
+        tables = cooccurrence_candidates.tables_of(neighbours, weights, popularity)
+        return cooccurrence_candidates.export(tables, **shapes), tables
 
 
 def fit(seen: Interactions, plan: Plan | None = None) -> CooccurrenceModel:

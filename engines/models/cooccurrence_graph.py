@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engines.models.exporting import assemble
 from engines.models.interactions import SPEAKING
-from engines.models.top_k import padded, top_k
+from engines.models.top_k import Constants, padded, top_k
 
 CHANNELS = ("popularity", "cooccurrence")
 LAST = 8
@@ -47,7 +47,7 @@ def export(
         popularity: [I+1], 0 at 0.
     """
     width = max(len(popularity), k)
-    prior = _prior(weights, popularity, padded(width, k))
+    prior = prior_of(weights, popularity, padded(width, k))
     choice, choice_constants = top_k("score", batch, width, k)
     return assemble(
         "cooccurrence",
@@ -65,33 +65,48 @@ def _constants(
     prior: NDArray[np.float32],
     batch: int,
     excluded_slots: int,
-) -> dict[str, NDArray[Any]]:
+) -> Constants:
     """What `_scores` reads beside the inputs."""
-    return {
+    return event_constants(batch, LAST * neighbours.shape[1]) | {
         "neighbours": neighbours,
-        "weights": weights,
-        "event_weights": EVENT_WEIGHTS,
-        "recency": DECAY ** np.arange(LAST - 1, -1, -1, dtype=np.float32)[None],
+        "neighbour_weights": weights,
         "prior_row": prior,
         "whole": np.array([batch, prior.shape[1]]),
-        "flat": np.array([batch, LAST * neighbours.shape[1]]),
-        "axis_2": np.array([2]),
         "no_score": np.full((batch, excluded_slots), -np.inf, np.float32),
     }
 
 
-def _scores() -> list[Any]:
+def event_constants(batch: int, slots: int) -> Constants:
+    """What `event_nodes` reads beside inputs and neighbours; ``slots`` is L * N."""
+    return {
+        "event_weights": EVENT_WEIGHTS,
+        "recency": DECAY ** np.arange(LAST - 1, -1, -1, dtype=np.float32)[None],
+        "flat": np.array([batch, slots]),
+        "axis_2": np.array([2]),
+    }
+
+
+def event_nodes() -> list[Any]:
+    """``flat_neighbour`` [B, L * N] of the last events and ``flat_part``, what each adds."""
     from onnx.helper import make_node as node
 
     return [
         node("Gather", ["event_weights", "event_type"], ["type_weight"]),
         node("Mul", ["type_weight", "recency"], ["event_weight"]),
         node("Unsqueeze", ["event_weight", "axis_2"], ["event_weight_3d"]),
-        node("Gather", ["weights", "item"], ["weight"]),
+        node("Gather", ["neighbour_weights", "item"], ["weight"]),
         node("Mul", ["weight", "event_weight_3d"], ["part"]),
         node("Reshape", ["part", "flat"], ["flat_part"]),
         node("Gather", ["neighbours", "item"], ["neighbour"]),
         node("Reshape", ["neighbour", "flat"], ["flat_neighbour"]),
+    ]
+
+
+def _scores() -> list[Any]:
+    from onnx.helper import make_node as node
+
+    return [
+        *event_nodes(),
         node("Expand", ["prior_row", "whole"], ["prior"]),  # folded when a session is opened
         node(
             "ScatterElements",
@@ -116,7 +131,7 @@ def _channels() -> list[Any]:
     ]
 
 
-def _prior(
+def prior_of(
     weights: NDArray[np.float32], popularity: NDArray[np.float64], width: int
 ) -> NDArray[np.float32]:
     """Popularity [1, width], at most half of the least sum that an event gives; -inf is no item."""

@@ -119,7 +119,11 @@ def assemble(
     """
     from onnx import TensorProto, checker, helper, numpy_helper
 
-    kinds = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
+    kinds = {
+        "float32": TensorProto.FLOAT,
+        "int32": TensorProto.INT32,
+        "int64": TensorProto.INT64,
+    }
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         list(nodes),
