@@ -24,9 +24,11 @@ def quantized(values: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArra
     >>> numbers.tolist(), scale.tolist()
     ([[127, -4], [0, 0], [127, 5]], [1.0, 1.0, 2.0])
     """
-    highest = np.abs(values).max(axis=1 - axis, keepdims=True)
+    ends = (end(axis=1 - axis, keepdims=True) for end in (values.min, values.max))
+    highest = np.maximum(*map(np.abs, ends))
     scale = np.where(highest > 0, highest / np.float32(HIGHEST), 1).astype(np.float32)
-    return np.rint(values / scale).astype(np.int8), scale.ravel()
+    numbers = values / scale
+    return np.rint(numbers, out=numbers).astype(np.int8), scale.ravel()
 
 
 def scale_of(table: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engines.backends.base import Device, EngineBackend
+from engines.backends.constants import with_tables
 from engines.bundle import Bundle
 from schemas.errors import EngineError
 
@@ -61,13 +62,12 @@ class OnnxBackend(EngineBackend):
         # What is stored as int8 becomes float32 here, once. Otherwise every batch would restore it
         # anew, or multiply int8: on AVX2 that is no quicker, and overflows 16 bits.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-        # Read where they lie: the bundle outlives the session.
-        tables = self.bundle.tables
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(table) for table in tables.values()]
-        options.add_external_initializers(list(tables), values)
         try:
+            model, constants = with_tables(self.bundle)  # views of the bundle, which lives longer
+            values = list(map(onnxruntime.OrtValue.ortvalue_from_numpy, constants.values()))
+            options.add_external_initializers(list(constants), values)
             self._session = onnxruntime.InferenceSession(
-                with_tables(self.bundle), options, providers=[PROVIDERS[self._device]]
+                model, options, providers=[PROVIDERS[self._device]]
             )
         except Exception as error:  # ONNX Runtime has no common base below Exception
             raise EngineError(
@@ -106,26 +106,6 @@ class OnnxBackend(EngineBackend):
 
         on = [] if self._device == "cpu" else [self._device]
         return ["onnxruntime", onnxruntime.__version__, *on, *instruction_set()]
-
-
-def with_tables(bundle: Bundle) -> bytes:
-    """The model with the tables as constants, which ONNX Runtime lays out once, at its loading.
-
-    Their numbers lie outside, each table's at its ``Table.file``: a protobuf ends at 2 GiB.
-    """
-    import onnx
-
-    model = onnx.load_model_from_string(bundle.model)
-    tables = {table.name: table for table in bundle.manifest.tables}
-    inputs = [value for value in model.graph.input if value.name not in tables]
-    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    for name, table in tables.items():
-        tensor = model.graph.initializer.add(name=name, dims=table.shape, data_type=kinds[name])
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value=table.file)
-    return bytes(model.SerializeToString())
 
 
 def instruction_set() -> list[str]:

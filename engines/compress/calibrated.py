@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, create_calibrator
 
 from engines.backends.base import Tensors
-from engines.backends.onnx import with_tables
+from engines.backends.constants import with_tables
 from engines.bundle import Bundle
 from engines.compress.graph import dump, layers, load, products, vectors_of
 from engines.compress.weights import store_layers, store_vectors, stored
@@ -91,10 +91,11 @@ def _highest(bundle: Bundle, batches: Sequence[Tensors]) -> dict[str, float]:
 
 def written(bundle: Bundle, folder: Path) -> Path:
     """The model as a file in ``folder`` that can be run, with its tables beside it."""
-    for table in bundle.manifest.tables:
-        bundle.tables[table.name].tofile(folder / table.file)
+    model, constants = with_tables(bundle)
+    for number, array in enumerate(constants.values()):
+        array.tofile(folder / f"{number}.bin")
     path = folder / "model.onnx"
-    path.write_bytes(with_tables(bundle))
+    path.write_bytes(model)
     return path
 
 

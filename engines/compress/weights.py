@@ -2,6 +2,7 @@
 
     weights int8 [D, N] ─ DequantizeLinear, a scale for each column ─ MatMul
     vectors int8 [C, D] ─┬─ DequantizeLinear, a scale for each row ─ Transpose ─ MatMul
+                         ├─ Slice, a tile ─ the same
                          └─ Gather of some rows ─ Cast ─ times their scales
 
 All arithmetic stays float32; ONNX Runtime undoes the storage when it loads the model.
@@ -72,14 +73,18 @@ def store_vectors(graph: Any, vectors: Sequence[str]) -> None:
         nodes = [part for node in graph.node for part in _reading(node, name)]
         graph.ClearField("node")
         graph.node.extend(nodes)
-        graph.node.append(_restored([name, scale_of(name)], _whole(name), axis=0))
+        if any(_whole(name) in node.input for node in nodes):
+            graph.node.append(_restored([name, scale_of(name)], _whole(name), axis=0))
     graph.initializer.append(numpy_helper.from_array(np.array([-1]), LAST_AXIS))
 
 
 def _reading(node: Any, name: str) -> list[Any]:
-    """What stands for a node when the table is int8: a gather restores its own rows only."""
+    """What stands for a node when the table is int8: it restores its own rows only."""
     from onnx import TensorProto, helper
 
+    if node.op_type == "Slice" and node.input[0] == name:  # of rows: a whole one is of no use
+        tile = [_copied(node, table) for table in (name, scale_of(name))]
+        return [*tile, _restored([part.output[0] for part in tile], node.output[0], axis=0)]
     if node.op_type not in GATHERS or node.input[0] != name:
         node.input[:] = [_whole(name) if read == name else read for read in node.input]
         return [node]
