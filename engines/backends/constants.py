@@ -1,10 +1,11 @@
-"""The tables of a bundle as constants of its model: ONNX Runtime reads them where they lie.
+"""The tables of a bundle in ONNX Runtime, read where they lie.
 
-    item_vectors [C, D] ─┬──────────────▶ constant item_vectors
-                         └─ Slice ─▶ x    constant x, a view of the table's rows
+    neighbours [C, N] ── Gather ─▶          an input as before, given to every run
+    item_vectors [C, D] ─┬─ Transpose ─▶    constant item_vectors, laid out at the loading
+                         └─ Slice ─▶ x      constant x, a view of the table's rows
 
-Inside of the model they would end at the 2 GiB of a protobuf. And where it cuts a table into tiles,
-the tiles would be copied: 2.9 GB at 10 M items.
+Inside of the model they would end at the 2 GiB of a protobuf. ONNX Runtime copies constants that
+stay as they are: 2.9 GB of vectors at 10 M items, once more where it cuts them into tiles.
 """
 
 from __future__ import annotations
@@ -17,21 +18,28 @@ from engines.bundle import Bundle
 
 Constants = dict[str, NDArray[Any]]
 
+GATHERS = ("Gather", "GatherND")
 
-def with_tables(bundle: Bundle) -> tuple[bytes, Constants]:
-    """The model without inputs for tables, and its constants that lie outside.
+
+def with_tables(bundle: Bundle, *, fed: bool) -> tuple[bytes, Constants]:
+    """The model with what it computes from tables alone ready to be computed once.
+
+    Args:
+        fed: tables of which it only gathers rows stay inputs, and are to be given to every run.
 
     Returns:
-        the model; and the constants by name, of which the model says that number n is in the file
+        the model; and the constants by name, of which it says that number n is in the file
         ``n.bin``. They are the bundle's own arrays or views of these.
     """
     import onnx
 
     model = onnx.load_model_from_string(bundle.model)
     graph = model.graph
-    constants = bundle.tables | _tiles(graph, bundle.tables)
+    tiles = _tiles(graph, bundle.tables)
+    nodes = [node for node in graph.node if node.output[0] not in tiles]
+    whole = {name for node in nodes for name in _read_whole(node)} if fed else bundle.tables
+    constants = {name: table for name, table in bundle.tables.items() if name in whole} | tiles
     inputs = [value for value in graph.input if value.name not in constants]
-    nodes = [node for node in graph.node if node.output[0] not in constants]
     del graph.input[:], graph.node[:]
     graph.input.extend(inputs)
     graph.node.extend(nodes)
@@ -41,6 +49,11 @@ def with_tables(bundle: Bundle) -> tuple[bytes, Constants]:
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value=f"{number}.bin")
     return bytes(model.SerializeToString()), constants
+
+
+def _read_whole(node: Any) -> list[str]:
+    """What a node reads, but for that of which it gathers some rows."""
+    return list(node.input[node.op_type in GATHERS :])
 
 
 def _tiles(graph: Any, tables: Constants) -> Constants:

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engines.backends.base import Device, EngineBackend
-from engines.backends.constants import with_tables
+from engines.backends.constants import Constants, with_tables
 from engines.bundle import Bundle
 from schemas.errors import EngineError
 
@@ -35,6 +35,7 @@ class OnnxBackend(EngineBackend):
     """
 
     _session: Any = None
+    _tables: Constants
 
     def __init__(self, bundle: Bundle, threads: int = 1, device: Device = "cpu") -> None:
         super().__init__(bundle, threads)
@@ -63,7 +64,10 @@ class OnnxBackend(EngineBackend):
         # anew, or multiply int8: on AVX2 that is no quicker, and overflows 16 bits.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            model, constants = with_tables(self.bundle)  # views of the bundle, which lives longer
+            # A GPU would be sent at every run what it is to hold.
+            model, constants = with_tables(self.bundle, fed=self._device == "cpu")
+            tables = self.bundle.tables  # outlive the session, which reads them and their views
+            self._tables = {name: tables[name] for name in tables.keys() - constants}
             values = list(map(onnxruntime.OrtValue.ortvalue_from_numpy, constants.values()))
             options.add_external_initializers(list(constants), values)
             self._session = onnxruntime.InferenceSession(
@@ -94,7 +98,7 @@ class OnnxBackend(EngineBackend):
 
     def _run_impl(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         try:
-            outputs: list[NDArray[Any]] = self._session.run(OUTPUTS, inputs)
+            outputs: list[NDArray[Any]] = self._session.run(OUTPUTS, {**inputs, **self._tables})
         except Exception as error:  # as above
             raise EngineError(
                 f"the engine {self.bundle.label} failed on a batch", received=str(error)

@@ -91,7 +91,7 @@ def _highest(bundle: Bundle, batches: Sequence[Tensors]) -> dict[str, float]:
 
 def written(bundle: Bundle, folder: Path) -> Path:
     """The model as a file in ``folder`` that can be run, with its tables beside it."""
-    model, constants = with_tables(bundle)
+    model, constants = with_tables(bundle, fed=False)
     for number, array in enumerate(constants.values()):
         array.tofile(folder / f"{number}.bin")
     path = folder / "model.onnx"

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from engines.backends.constants import GATHERS
 from engines.bundle import Bundle
 from engines.compress.graph import dump, layers, load, vectors_of
 from engines.draft import Draft, draft_of
 from engines.int8 import quantized, scale_of
 
-GATHERS = ("Gather", "GatherND")
 LAST_AXIS = "last_axis"
 
 

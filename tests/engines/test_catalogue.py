@@ -59,6 +59,18 @@ def test_a_hash_of_0_is_refused_because_it_means_unknown(monkeypatch: pytest.Mon
         Catalogue.build(["hat"], [1])
 
 
+@pytest.mark.parametrize("row", [0, 2, 6])
+def test_a_wrong_hash_is_found_in_any_part(monkeypatch: pytest.MonkeyPatch, row: int) -> None:
+    monkeypatch.setattr(catalogue, "ROWS_AT_ONCE", 3)
+    table = Catalogue.build([*"abcdefg"], np.ones(7)).table
+    assert len(Catalogue.from_table(table)) == 7
+    hashes = table["item_hash"].to_numpy().copy()
+    hashes[row] += 1
+    spoiled = table.set_column(2, table.schema.field("item_hash"), [hashes])
+    with pytest.raises(EngineError, match=f"item '{'abcdefg'[row]}' has the wrong hash"):
+        Catalogue.from_table(spoiled)
+
+
 # Small numbers and their complements crowd both ends of the table, the worst case of probing.
 _HASHES = st.one_of(
     st.integers(1, 40), st.integers(2**64 - 40, 2**64 - 1), st.integers(1, 2**64 - 1)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from engines import models
 from engines.backends.base import RankedBatch
 from engines.bundle import Bundle
 from engines.draft import Draft
+from engines.models.cooccurrence import CooccurrenceModel
 from engines.registry import Registry
 from tests.engines.examples import (
     random_blend,
@@ -31,10 +33,22 @@ def rows(ranked: RankedBatch) -> list[bytes]:
     return [b"".join(part.tobytes() for part in parts) for parts in lists]
 
 
-@pytest.fixture(scope="session", params=[random_model, random_content, random_sasrec, random_blend])
+def random_large(items: int) -> CooccurrenceModel:
+    """Exported as for a large catalogue, which is ranked by candidates."""
+    return random_model(items)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[random_model, random_large, random_content, random_sasrec, random_blend],
+)
 def each(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
     """One of every model."""
-    return opened(tmp_path_factory.mktemp("store"), request.param(ITEMS).draft(batch=16))
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param is random_large:
+            patch.setattr(models.cooccurrence, "WHOLE_ROW", 0)
+        draft = request.param(ITEMS).draft(batch=16)
+    return opened(tmp_path_factory.mktemp("store"), draft)
 
 
 @pytest.fixture(scope="session")
