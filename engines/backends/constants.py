@@ -10,6 +10,7 @@ stay as they are: 2.9 GB of vectors at 10 M items, once more where it cuts them 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -25,7 +26,8 @@ def with_tables(bundle: Bundle, *, fed: bool) -> tuple[bytes, Constants]:
     """The model with what it computes from tables alone ready to be computed once.
 
     Args:
-        fed: tables of which it only gathers rows stay inputs, and are to be given to every run.
+        fed: tables of which it only gathers what features ask for stay inputs, and are to be given
+            to every run.
 
     Returns:
         the model; and the constants by name, of which it says that number n is in the file
@@ -37,8 +39,9 @@ def with_tables(bundle: Bundle, *, fed: bool) -> tuple[bytes, Constants]:
     graph = model.graph
     tiles = _tiles(graph, bundle.tables)
     nodes = [node for node in graph.node if node.output[0] not in tiles]
-    whole = {name for node in nodes for name in _read_whole(node)} if fed else bundle.tables
-    constants = {name: table for name, table in bundle.tables.items() if name in whole} | tiles
+    features = [tensor.name for tensor in bundle.manifest.inputs]
+    kept = _read_whole(nodes, features) if fed else bundle.tables
+    constants = {name: table for name, table in bundle.tables.items() if name in kept} | tiles
     inputs = [value for value in graph.input if value.name not in constants]
     del graph.input[:], graph.node[:]
     graph.input.extend(inputs)
@@ -51,9 +54,15 @@ def with_tables(bundle: Bundle, *, fed: bool) -> tuple[bytes, Constants]:
     return bytes(model.SerializeToString()), constants
 
 
-def _read_whole(node: Any) -> list[str]:
-    """What a node reads, but for that of which it gathers some rows."""
-    return list(node.input[node.op_type in GATHERS :])
+def _read_whole(nodes: Iterable[Any], features: Iterable[str]) -> set[str]:
+    """All that nodes read, but for that of which they gather what features ask for."""
+    asked, whole = set(features), set()
+    for node in nodes:
+        rows_alone = node.op_type in GATHERS and node.input[1] in asked
+        whole.update(node.input[rows_alone:])
+        if asked & set(node.input):
+            asked.update(node.output)
+    return whole
 
 
 def _tiles(graph: Any, tables: Constants) -> Constants:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.backends.constants import GATHERS
 from engines.bundle import Bundle
 from engines.compress.graph import dump, load, shapes_of, vectors_of
-from engines.compress.weights import GATHERS, LAST_AXIS
+from engines.compress.weights import LAST_AXIS
 from engines.draft import Draft, draft_of
 from engines.product_codes import LEAST_LENGTH, MOST, codebooks_of, encoded, first_rows
 from schemas.errors import EngineError

@@ -12,7 +12,8 @@ import onnxruntime
 import pytest
 
 from engines.backends.base import RankedBatch
-from engines.backends.onnx import OnnxBackend, with_tables
+from engines.backends.constants import with_tables
+from engines.backends.onnx import OnnxBackend
 from engines.bundle import Bundle
 from engines.compress.graph import load, shapes_of
 from engines.compress.product import fitted_codebooks
@@ -138,7 +139,10 @@ def test_onnx_runtime_restores_all_vectors_when_it_loads_the_engine(
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 3
     columns = [WIDTH, len(parent.tables["item_vectors"])]
-    onnxruntime.InferenceSession(with_tables(child), options, providers=["CPUExecutionProvider"])
+    model, constants = with_tables(child, fed=True)
+    values = list(map(onnxruntime.OrtValue.ortvalue_from_numpy, constants.values()))
+    options.add_external_initializers(list(constants), values)
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     graph = onnx.load(path).graph
     assert columns in [list(tensor.dims) for tensor in graph.initializer]
     lengths = [node for node in graph.node if node.op_type == "ReduceL2"]
