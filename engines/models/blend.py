@@ -38,7 +38,7 @@ from schemas.profile import EXCLUDED_SLOTS, HISTORY_SLOTS
 if TYPE_CHECKING:
     from torch import nn
 
-    from engines.models.channels import Channels
+    from engines.models.channels import BlendLister, Channels
     from engines.models.network import SequenceNetwork
     from engines.models.ranker import Examples, Ranker
     from engines.models.recall import Recall
@@ -77,13 +77,12 @@ class BlendModel:
         """The model as an engine that ranks ``batch`` users at a time and lists ``k`` items."""
         from safetensors.torch import save
 
-        from engines.models.channels import CHANNELS, BlendLister
+        from engines.models.channels import CHANNELS
 
         slots = HISTORY_SLOTS
         widths = {"item": slots, "event_type": slots, "gap_s": slots, "excluded": excluded_slots}
-        lister = BlendLister(self.channels, self.ranker, k).eval()
         return Draft(
-            model=export(KIND, lister, widths, self.tables, batch=batch, k=k),
+            model=export(KIND, self.lister(k), widths, self.tables, batch=batch, k=k),
             catalogue=self.catalogue,
             batch=batch,
             k=k,
@@ -96,6 +95,12 @@ class BlendModel:
             metrics=self.metrics,
             weights=save(_parts(self.network, self.ranker).state_dict()),
         )
+
+    def lister(self, k: int) -> BlendLister:
+        """What is exported: makes lists of ``k`` items."""
+        from engines.models.channels import BlendLister
+
+        return BlendLister(self.channels, self.ranker, k).eval()
 
     @property
     def network(self) -> SequenceNetwork:

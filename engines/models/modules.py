@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def _blend(bundle: Bundle) -> nn.Module:
+    from engines.models import blend
+
+    return blend.of_bundle(bundle).lister(bundle.manifest.k)
+
+
 def _content(bundle: Bundle) -> nn.Module:
     from engines.models.content import ContentLister
 
@@ -31,6 +37,7 @@ def _sasrec(bundle: Bundle) -> nn.Module:
 
 
 MODULES: dict[str, Callable[[Bundle], nn.Module]] = {
+    "blend": _blend,
     "content": _content,
     "encoder": _encoder,
     "sasrec": _sasrec,

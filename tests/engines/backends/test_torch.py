@@ -18,6 +18,7 @@ from tests.engines.backends.conftest import ITEMS, opened
 from tests.engines.examples import (
     copied,
     inputs,
+    random_blend,
     random_content,
     random_model,
     random_profiles,
@@ -41,7 +42,12 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return opened(tmp_path_factory.mktemp("store"), random_content(900).draft(batch=16))
 
 
-@pytest.fixture(params=["sasrec", "many", "encoding"])
+@pytest.fixture(scope="module")
+def blend(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return opened(tmp_path_factory.mktemp("store"), random_blend(ITEMS).draft(batch=16))
+
+
+@pytest.fixture(params=["sasrec", "many", "blend", "encoding"])
 def bundle(request: pytest.FixtureRequest) -> Bundle:
     """One of every model that has a module."""
     found: Bundle = request.getfixturevalue(request.param)
