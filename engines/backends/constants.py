@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from engines.bundle import Bundle
@@ -26,8 +27,8 @@ def with_tables(bundle: Bundle, *, fed: bool) -> tuple[bytes, Constants]:
     """The model with what it computes from tables alone ready to be computed once.
 
     Args:
-        fed: tables of which it only gathers what features ask for stay inputs, and are to be given
-            to every run.
+        fed: tables of which it only gathers what features ask for stay inputs, to be given to every
+            run; but for those of float16.
 
     Returns:
         the model; and the constants by name, of which it says that number n is in the file
@@ -39,8 +40,12 @@ def with_tables(bundle: Bundle, *, fed: bool) -> tuple[bytes, Constants]:
     graph = model.graph
     tiles = _tiles(graph, bundle.tables)
     nodes = [node for node in graph.node if node.output[0] not in tiles]
-    features = [tensor.name for tensor in bundle.manifest.inputs]
-    kept = _read_whole(nodes, features) if fed else bundle.tables
+    kept = {*bundle.tables}
+    if fed:
+        features = [tensor.name for tensor in bundle.manifest.inputs]
+        # Of a whole input of float16 ONNX Runtime would make float32, at every run.
+        half = {name for name, table in bundle.tables.items() if table.dtype == np.float16}
+        kept = _read_whole(nodes, features) | half
     constants = {name: table for name, table in bundle.tables.items() if name in kept} | tiles
     inputs = [value for value in graph.input if value.name not in constants]
     del graph.input[:], graph.node[:]

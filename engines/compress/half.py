@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from engines.backends.constants import GATHERS
 from engines.bundle import Bundle
 from engines.compress.graph import downstream, dump, load, products, upstream, vectors_of
 from engines.draft import Draft, draft_of
@@ -40,6 +41,7 @@ def half(bundle: Bundle) -> Draft:
         op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *SENSITIVE],
         node_block_list=_in_float32(model.graph),
     )
+    _rows_first(converted.graph, vectors)
     _join(converted.graph, own)
     tables = {
         name: table.astype(np.float16) if name in vectors else table
@@ -54,6 +56,20 @@ def _in_float32(graph: Any) -> list[str]:
     elementwise = {node.op_type for node in graph.node} - {"MatMul"}
     seconds = downstream(graph, ["gap_s"], elementwise)
     return [node.name for node in graph.node if not set(node.output) & (asked - seconds)]
+
+
+def _rows_first(graph: Any, vectors: Collection[str]) -> None:
+    """Cast the rows that are gathered or cut out, not the whole table at every batch."""
+    from onnx import TensorProto, helper
+
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    tables = {out: source for out, source in casts.items() if source in vectors}
+    for node in list(graph.node):
+        if node.op_type in (*GATHERS, "Slice") and node.input[0] in tables:
+            out, rows = node.output[0], f"{node.output[0]}_half"
+            node.input[0], node.output[0] = tables[node.input[0]], rows
+            cast = helper.make_node("Cast", [rows], [out], f"{out}_cast", to=TensorProto.FLOAT)
+            graph.node.append(cast)
 
 
 def _join(graph: Any, own: Collection[str]) -> None:
