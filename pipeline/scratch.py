@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.local import broker
 from deploy.local.ports import free_ports
+from deploy.local.process import signals_put_off
 from pipeline import topics
 from pipeline.config import Settings, as_environment, with_values
 from pipeline.layers import env_name
@@ -111,14 +112,12 @@ def started(
     words: Sequence[str], environ: Mapping[str, str], run_dir: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """``python -m WORDS``, not waited for; says all in ``job.log``; stopped if it still runs."""
-    with (run_dir / "job.log").open("wb") as output:
-        job = subprocess.Popen(
-            [sys.executable, "-m", *words], env=environ, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
+    with ExitStack() as stack, (run_dir / "job.log").open("wb") as output:
+        command = [sys.executable, "-m", *words]
+        with signals_put_off():
+            job = subprocess.Popen(command, env=environ, stdout=output, stderr=subprocess.STDOUT)
+            stack.callback(end, job)
         yield job
-    finally:
-        end(job)
 
 
 def job_environment(settings: Settings) -> dict[str, str]:

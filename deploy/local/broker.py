@@ -23,7 +23,7 @@ from typing import Protocol
 
 from deploy.local.java import find_java
 from deploy.local.ports import why_taken
-from deploy.local.process import ProcessRecord
+from deploy.local.process import ProcessRecord, signals_put_off
 from schemas.errors import BrokerError
 
 HERE = Path(__file__).parent
@@ -104,12 +104,15 @@ def start(
     folder.properties.write_text(_properties(address, folder.data), encoding="utf-8")
     if not (folder.data / "meta.properties").exists():
         _format(java, folder)
-    process = _launch(java, folder)
+    process = None
     try:
-        process.write(folder.pid)
+        with signals_put_off():
+            process = _launch(java, folder)
+            process.write(folder.pid)
         _wait_until_it_answers(address, process, folder, began + patience_s)
     except BaseException:  # Ctrl-C too, which does not reach it.
-        process.stop()
+        if process:
+            process.stop()
         folder.pid.unlink(missing_ok=True)
         raise
     note = f"started in {time.monotonic() - began:.1f} s"

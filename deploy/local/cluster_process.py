@@ -17,7 +17,7 @@ from deploy.local.cluster_config import (
     flink_home,
     hadoop_class_path,
 )
-from deploy.local.process import ProcessRecord
+from deploy.local.process import ProcessRecord, signals_put_off
 
 # Variables of Flink's scripts that a caller may have set for a Flink of their own.
 NOT_INHERITED = (
@@ -61,9 +61,10 @@ def launch(
     assignments = [f"{variable}={value}" for variable, value in variables.items()]
     command = ["/usr/bin/env", *unset, *assignments]
     command += _command(name, resource_id, options, folder)
-    java = ProcessRecord.launch(command, folder.out(name), folder.root)
-    process = ClusterProcess(java.pid, java.born, resource_id)
-    process.write(folder.pid(name))
+    with signals_put_off():
+        java = ProcessRecord.launch(command, folder.out(name), folder.root)
+        process = ClusterProcess(java.pid, java.born, resource_id)
+        process.write(folder.pid(name))
     return process
 
 

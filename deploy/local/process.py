@@ -10,14 +10,39 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 KILLED_WITHIN_S = 10.0
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals by which we are asked to end."""
 Record = TypeVar("Record", bound="ProcessRecord")
+
+
+@contextmanager
+def signals_put_off() -> Iterator[None]:
+    """Signals that end us wait until the block is over.
+
+    Between a process's start and the moment when somebody knows of it, an exception would leave it
+    behind. Python tells its main thread alone of signals: in others there is nothing to put off.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deploy.local.java import find_java
 from deploy.local.ports import why_taken
-from deploy.local.process import ProcessRecord
+from deploy.local.process import ProcessRecord, signals_put_off
 from schemas.errors import RegistryError
 
 APP = Path(__file__).parent / "apicurio"
@@ -66,9 +66,10 @@ def start(run_dir: Path, port: int, *, patience_s: float = 60.0) -> LocalRegistr
     if reason := why_taken(HOST, port):
         raise _refused(f"Port {port} of {HOST} cannot be used", "a free port", reason)
     registry.folder.mkdir(parents=True, exist_ok=True)
-    process = ProcessRecord.launch(command, registry._console, registry.folder)
     try:
-        process.write(registry._pid_file)
+        with signals_put_off():
+            process = ProcessRecord.launch(command, registry._console, registry.folder)
+            process.write(registry._pid_file)
         _wait_until_it_answers(registry, process, time.monotonic() + patience_s)
     except BaseException:  # Ctrl-C too, which does not reach it.
         stop(registry)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy.local.process import ProcessRecord
+from deploy.local.process import ENDING, ProcessRecord, signals_put_off
 
 IGNORES_TERM = (
     "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -80,3 +83,42 @@ def test_a_dead_child_that_nobody_waited_for_is_not_alive(
     children[0].kill()
     assert record.stop()
     assert ProcessRecord.of(record.pid).born == ""
+
+
+@pytest.fixture
+def ended_by_signals() -> Iterator[None]:
+    """All of them as Ctrl-C, as a command has it."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def signalled(number: signal.Signals, done: list[str]) -> None:
+    os.kill(os.getpid(), number)
+    done.append("all of it")
+
+
+@pytest.mark.usefixtures("ended_by_signals")
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_waits_until_the_block_is_over(number: signal.Signals) -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt), signals_put_off():
+        signalled(number, done)
+    assert done
+    with pytest.raises(KeyboardInterrupt):  # later ones come at once
+        signalled(number, done)
+    assert len(done) == 1
+
+
+def test_other_threads_put_nothing_off() -> None:
+    handlers = []
+
+    def work() -> None:
+        with signals_put_off():
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -116,6 +118,25 @@ def test_a_job_is_asked_to_end_and_then_killed() -> None:
     with sleeping("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)") as stubborn:
         end(stubborn, patience_s=0.1)
     assert (meek.returncode, stubborn.returncode) == (-15, -9)
+
+
+def test_a_signal_while_the_job_is_started_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when there is a process already, and nobody who would stop it yet."""
+    jobs = []
+
+    def interrupted(*_: Any, **__: Any) -> subprocess.Popen[bytes]:
+        jobs.append(job)
+        signal.raise_signal(signal.SIGINT)
+        return job
+
+    with sleeping() as job:
+        monkeypatch.setattr(subprocess, "Popen", interrupted)
+        with pytest.raises(KeyboardInterrupt), scratch.started(["job"], {}, tmp_path):
+            jobs.append(job)  # the signal is not put off for longer
+        assert jobs == [job]
+        assert job.poll() == -signal.SIGTERM
 
 
 def test_a_job_that_ended_tells_its_last_words(settings: Settings) -> None:
