@@ -64,6 +64,12 @@ class TrainSettings(Section):
         description="Users whose events teach nothing: patterns of ids, separated by commas.",
     )
 
+    batch: int = Field(
+        default=32,
+        ge=1,
+        le=4_096,
+        description="Users that an engine ranks at once, always: fewer are filled up.",
+    )
     epochs: int = Field(
         default=20, ge=1, le=10_000, description="Most epochs of a sequence network."
     )

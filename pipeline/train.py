@@ -113,7 +113,7 @@ def train_on(
             plan_of(settings.train, checkpoints, fitting(tell)), validate_from_ms=validate_from_ms
         )
         fitted = kinds.fit(model, seen, plan)
-    draft = fitted.draft()
+    draft = fitted.draft(batch=settings.train.batch)
     bundle = Registry(settings.engine.store).add(draft, name)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return {

@@ -50,6 +50,14 @@ def test_a_log_becomes_an_engine_of_the_store(store: Settings, log: Path) -> Non
     assert train(store, "cooccurrence", "jsonl", log, name="shop")["engine"] == "shop@2"
 
 
+def test_the_batch_shape_is_a_setting(store: Settings, log: Path) -> None:
+    registry = Registry(store.engine.store)
+    for batch in (32, 8):
+        train(with_values(store, {"train.batch": batch}), "cooccurrence", "jsonl", log)
+        assert registry.open("cooccurrence").manifest.batch == batch
+    assert store.train.batch == 32
+
+
 def test_what_comes_after_until_is_not_learnt(store: Settings, log: Path) -> None:
     told = train(store, "cooccurrence", "jsonl", log, until_ms=START_MS + 500_000)
     assert (told["events"], told["engine"]) == (500, "cooccurrence@1")
