@@ -160,7 +160,7 @@ def fit_ranker(examples: Examples, weights: Mapping[str, float], seed: int) -> R
     """
     torch.manual_seed(seed)
     ranker = Ranker(weights)
-    if not len(examples):
+    if examples.valid.sum() < 2:  # nothing to choose from, and no spread to standardise by
         return ranker.eval()
     ranker.standardise(examples)
     free = [

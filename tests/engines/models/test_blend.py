@@ -250,8 +250,9 @@ def test_the_loss_by_hand() -> None:
     torch.testing.assert_close(found.double(), wanted / 2, atol=1e-5, rtol=1e-5)
 
 
-def test_without_examples_it_ranks_by_the_sum_it_begins_with() -> None:
-    ranker = fit_ranker(examples(0), EVEN, seed=0)
+@pytest.mark.parametrize(("users", "candidates"), [(0, 12), (1, 1)])
+def test_without_a_choice_it_ranks_by_the_sum_it_begins_with(users: int, candidates: int) -> None:
+    ranker = fit_ranker(examples(users, candidates), EVEN, seed=0)
     feature = torch.zeros(1, 2, len(FEATURES))
     feature[0, 0, FEATURES.index("sequence")] = 3.0
     feature[0, 1, FEATURES.index("cooccurrence")] = 1.0
