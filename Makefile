@@ -37,7 +37,8 @@ demo: setup ## Play the made-up shop through everything; SECONDS=60 RATE=200 ARG
 	$(BIN)/headrace demo --json $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 test: setup browser $(TRAIN) $(RECTOOLS) ## Run all tests; ARGS= for pytest
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	@# Two processes for two cores: PyTorch's threads would only wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 chaos: setup ## Play every fault on real processes, for about 25 minutes; ARGS= for pytest
 	@# Its seconds are to be those of users: Java compiles as it does for them.
@@ -50,7 +51,7 @@ check: browser $(TRAIN) $(RECTOOLS) ## Check format, types, import directions; r
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadscope -q -m "not real" --doctest-modules $(PACKAGES) tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope -q -m "not real" --doctest-modules $(PACKAGES) tests
 
 bench: setup ## Measure throughput and freshness, three times each (about half an hour)
 	$(BIN)/headrace bench throughput
