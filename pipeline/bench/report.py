@@ -41,7 +41,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 """Of the table of engines: heading, and how a value is written."""
 ALWAYS = ("engine", "p50_ms", "p99_ms", "lists_per_s_core")
 LEAST_WIDTH = 110
-"""Of a terminal: in a narrower one lines are longer than it, as nobody can read figures in pieces."""
+"""Of the table: in a narrower terminal its lines are broken, but never a figure."""
 
 
 def print_engines(rows: Sequence[dict[str, Any]]) -> None:
