@@ -129,6 +129,11 @@ class Manifest(_Strict):
         return max((t.shape[1] for t in self.inputs if t.name != "excluded"), default=1)
 
     @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(entry.size_bytes for entry in self.files.values())
+
+    @property
     def excluded_slots(self) -> int:
         """How many items that a user is not to be shown the model takes."""
         return next((t.shape[1] for t in self.inputs if t.name == "excluded"), 0)

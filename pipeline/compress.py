@@ -145,8 +145,5 @@ def _batches(
 
 
 def _sizes(bundle: Bundle) -> dict[str, int]:
-    files = bundle.manifest.files
-    return {
-        "size_bytes": sum(entry.size_bytes for entry in files.values()),
-        "model_bytes": files[MODEL].size_bytes,
-    }
+    manifest = bundle.manifest
+    return {"size_bytes": manifest.size_bytes, "model_bytes": manifest.files[MODEL].size_bytes}

@@ -40,7 +40,7 @@ def _described(registry: Registry, name: str, version: str) -> dict[str, Any]:
         "batch": manifest.batch,
         "k": manifest.k,
         "items": manifest.catalogue_size,
-        "size_bytes": sum(file.size_bytes for file in manifest.files.values()),
+        "size_bytes": manifest.size_bytes,
         "plans": len(manifest.plans),
         "parent": manifest.parent,
     }

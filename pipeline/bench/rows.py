@@ -68,7 +68,7 @@ def _described(run: Run, users_at_once: int, threads: int) -> dict[str, Any]:
         "threads": threads,
         "batch": manifest.batch,
         "items": len(bundle.catalogue),
-        "size_bytes": sum(entry.size_bytes for entry in manifest.files.values()),
+        "size_bytes": manifest.size_bytes,
         "users_at_once": users_at_once,
     }
 
